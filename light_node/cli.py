@@ -1,0 +1,20 @@
+"""The command ``light-node``."""
+
+from collections.abc import Sequence
+
+from light_node import commandline
+
+COMMANDS = {
+    "clear": "light_node.commands.clear",
+    "devnet": "light_node.commands.devnet",
+    "mtc": "light_node.commands.mtc",
+    "status": "light_node.commands.status",
+    "sync": "light_node.commands.sync",
+    "verify": "light_node.commands.verify",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``light-node`` with ``argv`` (default: the process's own) and return the exit code."""
+    description = "Light node for a power market on a Hyperledger Fabric channel."
+    return commandline.run("light-node", description, COMMANDS, argv)

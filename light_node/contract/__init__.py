@@ -1,0 +1,1 @@
+"""The market contract over an abstract ledger state with Fabric's semantics."""

@@ -1,0 +1,1 @@
+"""Hyperledger Fabric's wire: messages, identities, signing, gateway, deliver and CA clients."""

@@ -1,0 +1,124 @@
+"""JSON as the ledger and the commands use it: strict on reading, canonical on writing.
+
+Canonical form: UTF-8, keys sorted, no white space, integers only. Every machine that serializes
+the same value gets the same bytes, which is what signatures and endorsements compare.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+
+class JsonError(ValueError):
+    """The text is not JSON as this program accepts it; the message says what to change."""
+
+
+def canonical_dumps(value: Any) -> bytes:
+    """Serialize ``value`` canonically; ``JsonError`` if it holds a float or NaN."""
+    _refuse_floats(value, "$")
+    text = json.dumps(
+        value, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")
+    )
+    return text.encode()
+
+
+def strict_loads(text: str | bytes) -> Any:
+    """Parse JSON, refusing duplicate keys, NaN and infinities, and text that is not UTF-8.
+
+    Floats are kept as floats: whether an integer belongs there is for the reader of the field to
+    say (see :func:`integer`), so that the message can name the field.
+    """
+    try:
+        if isinstance(text, bytes):
+            text = text.decode("utf-8-sig")
+        return json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+    except UnicodeDecodeError as error:
+        raise JsonError(f"not UTF-8 text (byte {error.start})") from error
+    except json.JSONDecodeError as error:
+        raise JsonError(
+            f"not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}"
+        ) from error
+    except RecursionError as error:
+        raise JsonError("not usable JSON: nested too deeply") from error
+
+
+def integer(
+    fields: Mapping[str, Any], name: str, *, low: int | None = None, high: int | None = None
+) -> int:
+    """Return the integer field ``name``; ``JsonError`` if missing, not an integer or outside."""
+    value = required(fields, name)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise JsonError(f'"{name}" must be an integer, not {_kind(value)}')
+    if low is not None and value < low:
+        raise JsonError(f'"{name}" is {value}; it must be at least {low}')
+    if high is not None and value > high:
+        raise JsonError(f'"{name}" is {value}; it must be at most {high}')
+    return value
+
+
+def string(fields: Mapping[str, Any], name: str, *, max_length: int = 4096) -> str:
+    """Return the string field ``name``; ``JsonError`` if missing, empty, too long or no string."""
+    value = required(fields, name)
+    if not isinstance(value, str):
+        raise JsonError(f'"{name}" must be a string, not {_kind(value)}')
+    if not value or len(value) > max_length:
+        raise JsonError(f'"{name}" must have 1 to {max_length} characters')
+    return value
+
+
+def array(fields: Mapping[str, Any], name: str) -> list[Any]:
+    """Return the array field ``name``; ``JsonError`` if missing or not an array."""
+    value = required(fields, name)
+    if not isinstance(value, list):
+        raise JsonError(f'"{name}" must be an array, not {_kind(value)}')
+    return value
+
+
+def mapping(value: Any, what: str) -> dict[str, Any]:
+    """Return ``value`` as an object; ``JsonError`` naming ``what`` if it is anything else."""
+    if not isinstance(value, dict):
+        raise JsonError(f"{what} must be a JSON object, not {_kind(value)}")
+    return value
+
+
+def required(fields: Mapping[str, Any], name: str) -> Any:
+    """Return field ``name`` of any type; ``JsonError`` if it is missing."""
+    try:
+        return fields[name]
+    except KeyError:
+        raise JsonError(f'"{name}" is missing') from None
+
+
+def _kind(value: Any) -> str:
+    names = {dict: "an object", list: "an array", str: "a string", bool: "a truth value"}
+    if value is None:
+        return "null"
+    if isinstance(value, float):
+        return f"the fraction {value!r}"
+    return names.get(type(value), "a number")
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in result:
+            raise JsonError(f'the key "{key}" appears twice in one object')
+        result[key] = value
+    return result
+
+
+def _no_constant(name: str) -> Any:
+    raise JsonError(f"{name} is not a number this program accepts")
+
+
+def _refuse_floats(value: Any, where: str) -> None:
+    if isinstance(value, float):
+        raise JsonError(f"{where} is the fraction {value!r}; only integers are serialized")
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise JsonError(f"{where} has a key that is not a string: {key!r}")
+            _refuse_floats(item, f"{where}.{key}")
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            _refuse_floats(item, f"{where}[{index}]")

@@ -1,0 +1,1 @@
+"""The matchmaking trading centre's driver: opens slots, closes rounds, clears and settles on time."""

@@ -1,0 +1,1 @@
+"""The prosumer wallet: keys, meter, strategy, trading and the window."""

@@ -1,0 +1,17 @@
+"""The command ``prosumer-wallet``; without a sub-command it opens the window."""
+
+from collections.abc import Sequence
+
+from light_node import commandline
+
+COMMANDS = {
+    "": "wallet_app.commands.window",
+    "demo": "wallet_app.commands.demo",
+    "meter": "wallet_app.commands.meter",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``prosumer-wallet`` with ``argv`` (default: the process's own); return the exit code."""
+    description = "Trade your own electricity: desktop wallet for a local power market."
+    return commandline.run("prosumer-wallet", description, COMMANDS, argv)

@@ -1,0 +1,1 @@
+"""Key creation, OS keyring, encrypted file, enrolment."""

@@ -1,0 +1,1 @@
+"""Smart meters over serial: sans-I/O parsers, sessions, simulators."""

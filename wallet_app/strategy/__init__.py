@@ -1,0 +1,1 @@
+"""Forecast, battery, reservation price, best response, suggestion."""

@@ -1,0 +1,1 @@
+"""The trading session: slot timetable, outbox, agent, statement."""
