@@ -1,0 +1,140 @@
+"""The wallet's identity: a key made here, a certificate the consortium's CA gave for it.
+
+The private key goes from generation straight into the key store; what lies in the wallet's
+directory (``identity.json``) is public: MSP id, enrolment id, certificate.
+"""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from light_node import jsonio
+from light_node.fabric.crypto import KeySigner
+from light_node.fabric.identity import SigningIdentity
+from wallet_app.files import write_atomically
+from wallet_app.keys.store import KeyStore, KeyStoreError
+
+_FILE = "identity.json"
+
+
+class EnrolmentError(Exception):
+    """The wallet could not be enrolled or its identity not be used; the message says what to do."""
+
+
+class Enroller(Protocol):
+    """The part of the CA client that enrolment needs."""
+
+    def enroll(self, enrolment_id: str, secret: str, csr_pem: bytes) -> bytes:
+        """Return the certificate (PEM) issued for the request."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class WalletIdentity:
+    """Public side of an enrolment."""
+
+    msp_id: str
+    enrolment_id: str
+    certificate_pem: bytes
+    key_name: str
+
+    @property
+    def participant(self) -> str:
+        """The id under which the market contract knows this wallet."""
+        return f"{self.enrolment_id}@{self.msp_id}"
+
+    @property
+    def expires(self) -> datetime:
+        """When the certificate ends (aware UTC)."""
+        return x509.load_pem_x509_certificate(self.certificate_pem).not_valid_after_utc
+
+    def unlock(self, keys: KeyStore) -> SigningIdentity:
+        """Return the identity ready to sign; ``KeyStoreError`` if the key is not to be had."""
+        key = _load_key(keys.load(self.key_name))
+        certificate = x509.load_pem_x509_certificate(self.certificate_pem)
+        if key.public_key() != certificate.public_key():
+            raise KeyStoreError("the stored key does not belong to the certificate: enrol again")
+        return SigningIdentity(self.msp_id, self.certificate_pem, KeySigner(key))
+
+
+def load_identity(directory: Path) -> WalletIdentity | None:
+    """Return the identity kept in ``directory``, None if there is none yet."""
+    try:
+        raw = (directory / _FILE).read_bytes()
+    except FileNotFoundError:
+        return None
+    try:
+        fields = jsonio.mapping(jsonio.strict_loads(raw), _FILE)
+        return WalletIdentity(
+            jsonio.string(fields, "msp_id"),
+            jsonio.string(fields, "enrolment_id"),
+            jsonio.string(fields, "certificate", max_length=65536).encode(),
+            jsonio.string(fields, "key_name"),
+        )
+    except jsonio.JsonError as error:
+        raise EnrolmentError(f"{directory / _FILE} is damaged: {error}; enrol again") from error
+
+
+def enrol(
+    directory: Path, keys: KeyStore, ca: Enroller, msp_id: str, enrolment_id: str, secret: str
+) -> WalletIdentity:
+    """Make a key, have the CA certify it, keep both; return the public side.
+
+    The key is stored before the CA is asked: an answer that is lost costs an enrolment, never a
+    certificate without its key. Errors of the CA client pass through.
+    """
+    key = ec.generate_private_key(ec.SECP256R1())
+    key_name = f"{enrolment_id}@{msp_id}"
+    keys.save(
+        key_name,
+        key.private_bytes(
+            serialization.Encoding.DER,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        ),
+    )
+    certificate_pem = ca.enroll(enrolment_id, secret, certificate_request(key, enrolment_id))
+    certificate = x509.load_pem_x509_certificate(certificate_pem)
+    if certificate.public_key() != key.public_key():
+        raise EnrolmentError("the CA answered with a certificate for another key: do not use it")
+    names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    if [name.value for name in names] != [enrolment_id]:
+        raise EnrolmentError("the CA answered with a certificate for another name: do not use it")
+    identity = WalletIdentity(msp_id, enrolment_id, certificate_pem, key_name)
+    write_atomically(directory / _FILE, _public_json(identity))
+    return identity
+
+
+def certificate_request(key: ec.EllipticCurvePrivateKey, enrolment_id: str) -> bytes:
+    """Return the PEM CSR with CN = enrolment id, as Fabric CA wants it (section 5.2)."""
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, enrolment_id)])
+    request = x509.CertificateSigningRequestBuilder().subject_name(subject)
+    return request.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+def _public_json(identity: WalletIdentity) -> bytes:
+    body = {
+        "version": 1,
+        "msp_id": identity.msp_id,
+        "enrolment_id": identity.enrolment_id,
+        "certificate": identity.certificate_pem.decode(),
+        "key_name": identity.key_name,
+    }
+    return json.dumps(body, indent=2).encode()
+
+
+def _load_key(data: bytes) -> ec.EllipticCurvePrivateKey:
+    try:
+        key = serialization.load_der_private_key(data, password=None)
+    except ValueError as error:
+        raise KeyStoreError("the stored key is damaged: restore a backup or enrol again") from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise KeyStoreError("the stored key is of an unknown kind: enrol again")
+    return key
