@@ -1,0 +1,166 @@
+"""Moves outbox entries to the ledger, one at a time, in order, until each has ended.
+
+Every step is written to the outbox before the next one is taken, so that a kill between any two
+instructions costs a repetition and never a loss or a second commit.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+
+from light_node.clock import Clock
+from wallet_app.trading.ledger import (
+    Ledger,
+    LedgerDenied,
+    LedgerError,
+    LedgerRefused,
+    LedgerUnavailable,
+)
+from wallet_app.trading.outbox import Entry, EntryState, Outbox, OutboxError
+
+_log = logging.getLogger(__name__)
+
+MAX_TRIES = 6
+"""New transactions built for one entry before it is given up as refused."""
+_STATUS_TIMEOUT_S = 20.0
+_GIVE_UP_AFTER = timedelta(minutes=15)
+_BACK_OFF_S = (0.1, 0.3, 1.0, 3.0, 10.0)
+
+
+class Sender:
+    """A worker thread over an outbox. ``guard`` is asked right before anything is signed."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        ledger: Ledger,
+        clock: Clock,
+        *,
+        on_change: Callable[[Entry], None] = lambda entry: None,
+        guard: Callable[[Entry], str] = lambda entry: "",
+    ) -> None:
+        """``guard`` returns "" to allow, else the reason why this entry must not be signed."""
+        self._outbox, self._ledger, self._clock = outbox, ledger, clock
+        self._on_change, self._guard = on_change, guard
+        self._wake, self._stopping = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, name="sender", daemon=True)
+        self._failures = 0
+
+    def start(self) -> None:
+        """Start sending; entries left from an earlier run come first."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Look for new entries now."""
+        self._wake.set()
+
+    def stop(self, timeout: float = 5.0) -> None:
+        """Stop after the step under way; what is open stays in the outbox."""
+        self._stopping.set()
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout)
+
+    def step(self) -> bool:
+        """Take one entry one run further; True if anything was open. (The thread's loop body.)"""
+        entries = self._outbox.open_entries()
+        for entry in entries:
+            if self._stopping.is_set():
+                return True
+            try:
+                self._advance(entry)
+                self._failures = 0
+            except LedgerUnavailable as error:
+                self._failures += 1
+                self._outbox.noted(entry.id, str(error))
+                self._changed(entry.key)
+                return True  # the next entry would meet the same silence
+            self._changed(entry.key)
+        return bool(entries)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self._wake.clear()
+            try:
+                open_entries = self.step()
+            except OutboxError:
+                # A full disk: nothing was promised, nothing is lost; try again when there is room.
+                _log.exception("the outbox cannot be written")
+                open_entries, self._failures = True, self._failures + 1
+            if open_entries and self._failures:
+                self._wake.wait(_BACK_OFF_S[min(self._failures, len(_BACK_OFF_S)) - 1])
+            elif not self._outbox.open_entries():
+                self._wake.wait(60.0)
+
+    def _advance(self, entry: Entry) -> None:
+        late = self._clock.now() > entry.deadline
+        if entry.state is EntryState.WAITING:
+            if late:
+                self._outbox.expired(
+                    entry.id, entry.note or "its time had passed before it was sent"
+                )
+                return
+            self._prepare(entry)
+        elif entry.state is EntryState.PREPARED and late:
+            # It may or may not have left before a crash: only the ledger knows.
+            outcome = self._ledger.outcome(entry.transaction_id, 2.0)
+            if outcome is None:
+                self._outbox.expired(entry.id, "its time passed before the network took it")
+                return
+        self._send(entry.key)
+
+    def _prepare(self, entry: Entry) -> None:
+        reason = self._guard(entry)
+        if reason:
+            self._outbox.refused(entry.id, reason)
+            return
+        if entry.tries >= MAX_TRIES:
+            self._outbox.refused(entry.id, f"given up after {entry.tries} tries: {entry.note}")
+            return
+        try:
+            transaction_id, envelope = self._ledger.prepare(entry.function, *entry.arguments)
+        except (LedgerRefused, LedgerDenied) as error:
+            self._outbox.refused(entry.id, str(error))
+            return
+        self._outbox.prepared(entry.id, transaction_id, envelope)
+
+    def _send(self, key: str) -> None:
+        entry = self._outbox.get(key)
+        if entry is None or entry.envelope is None:
+            return
+        unsure: LedgerError | None = None
+        try:
+            self._ledger.submit(entry.transaction_id, entry.envelope)
+            self._outbox.sent(entry.id)
+        except LedgerError as error:
+            unsure = error  # errors of Submit may be commits: ask before anything else (7.15)
+        late = self._clock.now() > entry.deadline
+        timeout = _STATUS_TIMEOUT_S if unsure is None and not late else 2.0
+        outcome = self._ledger.outcome(entry.transaction_id, timeout)
+        if outcome is None and unsure is not None:
+            raise LedgerUnavailable(str(unsure), unsure.foreign)
+        if outcome is None:
+            self._unconfirmed(entry)
+            return
+        if outcome.valid:
+            self._outbox.committed(entry.id, outcome.block)
+        elif outcome.conflict:
+            self._outbox.again(entry.id, "something changed on the ledger in between")
+        else:
+            self._outbox.refused(
+                entry.id, f"the network refused it (validation code {outcome.code})"
+            )
+
+    def _unconfirmed(self, entry: Entry) -> None:
+        # The network took it and stays silent. It may still commit, so no second transaction is
+        # built; long after its time it is given up, saying so.
+        if self._clock.now() > entry.deadline + _GIVE_UP_AFTER:
+            self._outbox.expired(entry.id, "sent, but never confirmed: look it up in the history")
+        else:
+            self._outbox.noted(entry.id, "sent, not confirmed yet: asking again")
+
+    def _changed(self, key: str) -> None:
+        entry = self._outbox.get(key)
+        if entry is not None:
+            self._on_change(entry)
