@@ -1,0 +1,368 @@
+"""What can go wrong with a Fabric network: a closed tree, in our words.
+
+Messages are ours and say what to do. What the other side wrote is kept apart in ``foreign`` and
+``details``: plain text, bounded, without control characters, to be shown on demand and labelled.
+The mapping from gRPC follows docs/fabric-protocol.md 4.7.
+
+FabricError
+├── Unavailable            nobody answered; asking again is right
+│   ├── TimedOut           the deadline passed
+│   └── Overloaded         too many calls at once
+├── AccessDenied           identity unknown, invalid, without the right, or bad signature
+├── ClockSkewed            this machine's clock and the network's differ too much
+├── ContractRefused        the chaincode said no
+├── EvaluateError, SubmitError, CommitStatusError, EventsError   that call failed otherwise
+├── EndorseError           so did Endorse
+│   └── EndorsersDisagree  organisations computed different results
+├── CommitError            in a block, but not valid
+│   └── CommitConflict     because something read had changed (MVCC, phantom)
+├── OutcomeUnknown         submitted, not known whether committed: resume, do not start anew
+├── UntrustedResponse      the endorsed transaction is not what was asked for
+├── MalformedMessage       bytes that are no well-formed message
+├── DeliverError           a deliver stream ended with a status
+│   └── BlockNotFound      the block or channel is not there (yet)
+└── CaError                the CA said no (subclasses say why)
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from light_node.fabric.pb import gateway_pb2, peer_pb2, rpc_pb2
+
+MAX_FOREIGN_CHARACTERS = 2000
+_MAX_DETAILS = 32
+_MAX_STATUS_BYTES = 1024 * 1024
+
+_CHAINCODE_RESPONSE = re.compile(r"chaincode response (\d{3}), (.*)\Z", re.DOTALL)
+_REFUSAL = re.compile(r"([A-Z][A-Z0-9_]{1,63}): (.*)\Z", re.DOTALL)
+_CONNECTION_TROUBLE = re.compile(
+    r"connection refused|connection error|could not launch chaincode|no such host"
+    r"|context deadline exceeded|i/o timeout|transport is closing"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeDetail:
+    """What one node said (gateway.ErrorDetail), cleaned; foreign text."""
+
+    address: str
+    msp_id: str
+    message: str
+
+
+class FabricError(Exception):
+    """Base of all errors of this package.
+
+    ``foreign`` is the remote side's own text, ``details`` what its nodes said, ``stage`` the call
+    that failed (``"endorse"``), ``transaction_id`` the transaction it was about; all may be empty.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        foreign: str = "",
+        details: tuple[NodeDetail, ...] = (),
+        stage: str = "",
+        transaction_id: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.foreign = clean(foreign)
+        self.details = details
+        self.stage = stage
+        self.transaction_id = transaction_id
+
+
+class Unavailable(FabricError):
+    """Nobody answered, or a part of the network is down: asking again later is right."""
+
+
+class TimedOut(Unavailable):
+    """The deadline passed before the answer came."""
+
+
+class Overloaded(Unavailable):
+    """The peer has too many calls under way: back off and repeat."""
+
+
+class AccessDenied(FabricError):
+    """The network does not accept this identity for this call."""
+
+
+class ClockSkewed(FabricError):
+    """This machine's clock is more than 15 minutes off the network's."""
+
+
+class ContractRefused(FabricError):
+    """The chaincode answered with a status of 400 or more.
+
+    ``status`` is that number, ``code`` the contract's own word (``ROUND_CLOSED``, "" if it gave
+    none) and ``text`` its explanation; both are foreign text, cleaned.
+    """
+
+    def __init__(
+        self, status: int, code: str, text: str, *, stage: str = "", transaction_id: str = ""
+    ) -> None:
+        shown = f" ({code})" if code else ""
+        super().__init__(
+            f"the contract refused: status {status}{shown}",
+            foreign=text,
+            stage=stage,
+            transaction_id=transaction_id,
+        )
+        self.status = status
+        self.code = code
+        self.text = clean(text)
+
+
+class EvaluateError(FabricError):
+    """Evaluate failed for another reason than those with a class of their own."""
+
+
+class EndorseError(FabricError):
+    """Endorse failed for another reason than those with a class of their own."""
+
+
+class EndorsersDisagree(EndorseError):
+    """Peers of different organisations computed different results from the same proposal."""
+
+
+class SubmitError(FabricError):
+    """Submit failed. Whether the transaction commits is unknown until CommitStatus says so."""
+
+
+class CommitStatusError(FabricError):
+    """CommitStatus failed for another reason than those with a class of their own."""
+
+
+class EventsError(FabricError):
+    """The event stream failed for another reason than those with a class of their own."""
+
+
+class CommitError(FabricError):
+    """The transaction is in a block but not valid: nothing was changed by it.
+
+    ``code`` is the protos.TxValidationCode, ``name`` its name, ``block_number`` the block.
+    """
+
+    def __init__(self, transaction_id: str, code: int, block_number: int) -> None:
+        name = validation_code_name(code)
+        super().__init__(
+            f"the network found the transaction invalid: {name}",
+            stage="commit",
+            transaction_id=transaction_id,
+        )
+        self.code = code
+        self.name = name
+        self.block_number = block_number
+
+
+class CommitConflict(CommitError):
+    """What the transaction had read was changed before it committed: endorse anew and retry."""
+
+
+class OutcomeUnknown(FabricError):
+    """The transaction was handed over, and its fate is not known yet.
+
+    It may still commit. Keep ``transaction_id`` and ``envelope`` and call ``Gateway.resume``;
+    building a new transaction instead could do the thing twice.
+    """
+
+    def __init__(self, transaction_id: str, envelope: bytes, cause: FabricError | None) -> None:
+        super().__init__(
+            "the network has not said whether the transaction was committed: ask again later",
+            foreign=cause.foreign if cause else "",
+            details=cause.details if cause else (),
+            stage="submit",
+            transaction_id=transaction_id,
+        )
+        self.envelope = envelope
+
+
+class UntrustedResponse(FabricError):
+    """The peer answered with a transaction that is not the one asked for; it was not signed.
+
+    ``point`` is the number of the check in docs/fabric-protocol.md 4.3 that failed.
+    """
+
+    def __init__(self, point: int, message: str, *, transaction_id: str = "") -> None:
+        super().__init__(
+            f"the endorsed transaction was not signed: {message}",
+            stage="endorse",
+            transaction_id=transaction_id,
+        )
+        self.point = point
+
+
+class MalformedMessage(FabricError):
+    """Bytes that are not the well-formed message they should be."""
+
+
+class DeliverError(FabricError):
+    """A deliver stream ended with ``status``, a common.Status number."""
+
+    def __init__(self, message: str, status: int, *, foreign: str = "") -> None:
+        super().__init__(message, foreign=foreign, stage="deliver")
+        self.status = status
+
+
+class BlockNotFound(DeliverError):
+    """The node has no such block (yet), or does not serve this channel."""
+
+
+class CaError(FabricError):
+    """The CA refused. ``code`` is Fabric CA's own number, ``http_status`` HTTP's (0: none)."""
+
+    def __init__(
+        self, message: str, *, code: int = 0, http_status: int = 0, foreign: str = ""
+    ) -> None:
+        super().__init__(message, foreign=foreign, stage="ca")
+        self.code = code
+        self.http_status = http_status
+
+
+class CaUnavailable(CaError):
+    """The CA does not answer."""
+
+
+class CaAuthenticationFailed(CaError):
+    """Unknown id, wrong secret, used-up enrolments, or a revoked or expired certificate."""
+
+
+class CaForbidden(CaError):
+    """The caller may not do this at the CA."""
+
+
+class CaNotFound(CaError):
+    """There is no CA or identity of that name."""
+
+
+class CaIdentityExists(CaError):
+    """An identity of that name is registered already."""
+
+
+class CaBadRequest(CaError):
+    """The CA could not use the request."""
+
+
+class CaAnswerInvalid(CaError):
+    """What came back is no answer of a Fabric CA."""
+
+
+_STAGE_ERRORS: dict[str, type[FabricError]] = {
+    "evaluate": EvaluateError,
+    "endorse": EndorseError,
+    "submit": SubmitError,
+    "commit status": CommitStatusError,
+    "events": EventsError,
+}
+
+
+def clean(text: str, limit: int = MAX_FOREIGN_CHARACTERS) -> str:
+    """Return foreign text as one bounded line: no control or direction characters."""
+    cut = text[: limit + 1]
+    plain = "".join(c if c.isprintable() else " " for c in cut)
+    return plain if len(cut) <= limit else plain[: limit - 1] + "…"
+
+
+def validation_code_name(code: int) -> str:
+    """Return the name of a protos.TxValidationCode, or its number if it is unknown."""
+    try:
+        return peer_pb2.TxValidationCode.Name(code)
+    except ValueError:
+        return str(code)
+
+
+def commit_error(transaction_id: str, code: int, block_number: int) -> CommitError:
+    """Return the error for a validation code that is not VALID."""
+    conflict = code in (peer_pb2.MVCC_READ_CONFLICT, peer_pb2.PHANTOM_READ_CONFLICT)
+    return (CommitConflict if conflict else CommitError)(transaction_id, code, block_number)
+
+
+def node_details(error: grpc.RpcError) -> tuple[NodeDetail, ...]:
+    """Return the gateway.ErrorDetail entries of ``grpc-status-details-bin``.
+
+    Empty when the trailer is absent, too large or damaged: it only explains, it decides nothing.
+    """
+    for key, value in _ask(error, "trailing_metadata") or ():
+        if key != "grpc-status-details-bin" or not isinstance(value, bytes):
+            continue
+        if len(value) > _MAX_STATUS_BYTES:
+            return ()
+        try:
+            status = rpc_pb2.Status.FromString(value)
+            found = [
+                gateway_pb2.ErrorDetail.FromString(any_.value)
+                for any_ in status.details[:_MAX_DETAILS]
+                if any_.type_url.rpartition("/")[2] == "gateway.ErrorDetail"
+            ]
+        except DecodeError:
+            return ()
+        return tuple(
+            NodeDetail(clean(d.address, 200), clean(d.msp_id, 200), clean(d.message)) for d in found
+        )
+    return ()
+
+
+def from_rpc_error(error: grpc.RpcError, stage: str, transaction_id: str = "") -> FabricError:
+    """Map a failed gateway call to the tree. ``stage`` is a key of the stage errors, like "submit".
+
+    A refusal by the chaincode is recognised before anything else that the same text might mean.
+    """
+    code = _ask(error, "code") or grpc.StatusCode.UNKNOWN
+    text = _ask(error, "details") or ""
+    details = node_details(error)
+    texts = [detail.message for detail in details] + [text]
+    if code in (grpc.StatusCode.UNKNOWN, grpc.StatusCode.ABORTED):
+        for line in texts:
+            if match := _CHAINCODE_RESPONSE.search(line[:65536]):
+                return contract_refused(
+                    int(match[1]), match[2], stage=stage, transaction_id=transaction_id
+                )
+    chosen, message = _classify(code, texts, stage)
+    return chosen(
+        message, foreign=text, details=details, stage=stage, transaction_id=transaction_id
+    )
+
+
+def contract_refused(
+    status: int, message: str, *, stage: str = "", transaction_id: str = ""
+) -> ContractRefused:
+    """Return the error for a chaincode response; ``message`` is ``CODE: text`` or free text."""
+    match = _REFUSAL.match(message)
+    word, text = (match[1], match[2]) if match else ("", message)
+    return ContractRefused(status, word, text, stage=stage, transaction_id=transaction_id)
+
+
+def _classify(code: grpc.StatusCode, texts: list[str], stage: str) -> tuple[type[FabricError], str]:
+    def said(*parts: str) -> bool:
+        return any(part in text for text in texts for part in parts)
+
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return TimedOut, f"{stage}: no answer in time; try again"
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED or said("too many requests"):
+        return Overloaded, f"{stage}: the peer is busy; try again shortly"
+    if said("due to incorrect timestamp"):
+        return ClockSkewed, (
+            "the network refuses this machine's time: set the clock (15 minutes off at most)"
+        )
+    if code in (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED) or said(
+        "access denied", "identity expired", "creator org"
+    ):
+        return AccessDenied, (
+            f"{stage}: the network does not accept this identity; "
+            "check the organisation and the certificate's expiry, or enrol again"
+        )
+    if code is grpc.StatusCode.CANCELLED:
+        return Unavailable, f"{stage}: the connection was closed"
+    if code is grpc.StatusCode.UNAVAILABLE or (
+        code is grpc.StatusCode.ABORTED and any(_CONNECTION_TROUBLE.search(t) for t in texts)
+    ):
+        return Unavailable, f"{stage}: the network does not answer; try again when it is reachable"
+    if stage == "endorse" and said("ProposalResponsePayloads do not match"):
+        return EndorsersDisagree, "the organisations computed different results; try again"
+    return _STAGE_ERRORS.get(stage, FabricError), f"{stage} failed ({code.name})"
