@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from light_node.market.slots import Slot
+from light_node.market.slots import Slot, parse
 from light_node.market.units import EnergyWh, MoneyWhTick, PriceTick
 from wallet_app.database import open_database
 from wallet_app.trading.view import EventView, Phase, Proof, SlotView
@@ -72,7 +72,7 @@ class SlotRecord:
         """Return the record as the screens see it; ``times`` are round_closes, gate_closes."""
         return SlotView(
             slot=self.slot,
-            start=slot.start_time,
+            start=slot.starts_at,
             length_s=slot.length_s,
             floor=PriceTick(self.floor),
             cap=PriceTick(self.cap),
@@ -112,10 +112,11 @@ class History:
 
     def save(self, record: SlotRecord) -> None:
         """Keep ``record``, replacing the one of the same slot."""
-        start = Slot.parse(record.slot).start_time.isoformat()
+        start = parse(record.slot).starts_at.isoformat()
         text = json.dumps(dataclasses.asdict(record), ensure_ascii=False)
         self._execute(
-            "INSERT INTO slots VALUES (?,?,?) ON CONFLICT(slot) DO UPDATE SET record=excluded.record",
+            "INSERT INTO slots VALUES (?,?,?)"
+            " ON CONFLICT(slot) DO UPDATE SET record=excluded.record",
             (record.slot, start, text),
         )
 

@@ -1,0 +1,48 @@
+"""Runs one of our commands as a child that ends when its parent does.
+
+``python -m wallet_app.demo.child PROGRAM ARGUMENTS…`` with PROGRAM ``light-node`` or
+``prosumer-wallet``. The parent holds the other end of standard input: when it goes away, by
+whatever death, the pipe closes and the child stops itself, so that no devnet is left behind.
+Lines on standard input are put into the environment's place: the command reads them through
+:func:`lines`.
+"""
+
+import os
+import queue
+import signal
+import sys
+import threading
+
+_lines: "queue.SimpleQueue[str | None]" = queue.SimpleQueue()
+
+
+def lines() -> "queue.SimpleQueue[str | None]":
+    """Return the queue of lines the parent wrote; None marks the end."""
+    return _lines
+
+
+def _watch() -> None:
+    for line in sys.stdin:
+        _lines.put(line)
+    _lines.put(None)
+    # SIGTERM runs the command's own clean stop; Windows has no such thing and ends it at once.
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def main() -> int:
+    """Run the command named on the command line."""
+    program, *arguments = sys.argv[1:]
+    # Ctrl-C in the terminal reaches the whole process group; stopping is the parent's decision.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_watch, name="parent-watch", daemon=True).start()
+    if program == "light-node":
+        from light_node.cli import main as run
+    elif program == "neighbours":
+        from wallet_app.demo.neighbours import main as run
+    else:
+        from wallet_app.cli import main as run
+    return run(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
