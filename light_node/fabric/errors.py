@@ -338,6 +338,12 @@ def contract_refused(
     return ContractRefused(status, word, text, stage=stage, transaction_id=transaction_id)
 
 
+def _ask(error: grpc.RpcError, name: str) -> Any:
+    # A call that failed is an RpcError and a grpc.Call in one; a bare RpcError tells nothing.
+    method = getattr(error, name, None)
+    return method() if method is not None else None
+
+
 def _classify(code: grpc.StatusCode, texts: list[str], stage: str) -> tuple[type[FabricError], str]:
     def said(*parts: str) -> bool:
         return any(part in text for text in texts for part in parts)

@@ -52,7 +52,7 @@ class Method:
 
     def handler(
         self, behaviour: Callable[..., Any], *, raw_response: bool = False
-    ) -> grpc.RpcMethodHandler[Any, Any]:
+    ) -> "grpc.RpcMethodHandler[Any, Any]":
         """Return the server side: ``behaviour(request, context)``.
 
         With ``raw_response`` the behaviour answers with serialized messages.
