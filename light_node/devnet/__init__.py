@@ -1,1 +1,1 @@
-"""The embedded network: organisations, ordering service and CA in one process, Fabric's protocol."""
+"""The embedded network: organisations, ordering service, CA; one process, Fabric's protocol."""
