@@ -1,0 +1,1 @@
+"""Scripts that compute what lies in ``resources``; run by hand, their output is committed."""

@@ -1,0 +1,229 @@
+"""``prosumer-wallet meter``: decode telegrams, list ports, read a meter, simulate one."""
+
+import argparse
+import json
+import sys
+import threading
+from collections.abc import Callable
+
+from light_node import commandline, jsonio
+from light_node.clock import MarketTime, SystemClock
+from wallet_app.meter import decode as decoding
+from wallet_app.meter.events import Reading, plain
+from wallet_app.meter.ports import ports
+from wallet_app.meter.session import MeterSession, MeterStatus
+
+SUMMARY = "Work with a smart meter on a serial port: decode, list, read, watch, simulate."
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the sub-commands and their options."""
+    commands = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    _configure_decode(commands.add_parser("decode", help="decode telegrams from a file"))
+    listing = commands.add_parser("list", help="list the serial ports")
+    listing.add_argument("--json", action="store_true", help="print JSON")
+    listing.set_defaults(run=_list)
+    for name, run, text in (
+        ("read", _read, "read the meter once"),
+        ("watch", _watch, "read the meter until Ctrl-C"),
+    ):
+        reading = commands.add_parser(name, help=text)
+        reading.add_argument("port", metavar="PORT", help="for example /dev/ttyUSB0 or COM5")
+        reading.add_argument("--protocol", default="dlt645", choices=["dlt645"])
+        reading.add_argument("--address", help="number of the meter; default: ask it")
+        reading.add_argument("--interval", type=float, default=5.0, help="seconds between polls")
+        reading.add_argument("--timeout", type=float, default=30.0, help="seconds before giving up")
+        reading.add_argument("--json", action="store_true", help="print JSON")
+        reading.set_defaults(run=run)
+    _configure_simulate(commands.add_parser("simulate", help="serve a simulated meter"))
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Run the chosen sub-command; return the exit code."""
+    run: Callable[[argparse.Namespace], int] = arguments.run
+    return run(arguments)
+
+
+def _configure_decode(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="hex text or raw bytes; - is standard input")
+    parser.add_argument("--protocol", required=True, choices=sorted(decoding.DECODERS))
+    parser.add_argument("--request", default="", metavar="HEX", help="the request it answers")
+    parser.add_argument("--meter", default="", metavar="ADDR", help="only this meter's frames")
+    parser.add_argument("--profile", default="", metavar="NAME", help="register profile (Modbus)")
+    parser.add_argument("--key", default="", metavar="HEX", help="decryption key (DLMS)")
+    parser.add_argument("--auth-key", default="", metavar="HEX", help="authentication key (DLMS)")
+    parser.add_argument("--chunks", type=int, default=1, metavar="N", help="feed it in N pieces")
+    parser.add_argument("--raw", action="store_true", help="the file is raw bytes, never hex text")
+    parser.add_argument("--json", action="store_true", help="print JSON (it always does)")
+    parser.set_defaults(run=_decode)
+
+
+def _configure_simulate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--protocol", default="dlt645", choices=["dlt645"])
+    parser.add_argument("--address", default="202611200001", help="number of the meter")
+    parser.add_argument("--home", default="family", metavar="PROFILE", help="named home")
+    parser.add_argument("--annual-kwh", type=float, help="energy used in a year")
+    parser.add_argument("--pv-kwp", type=float, help="size of the roof")
+    parser.add_argument("--battery-kwh", type=float, help="room of the battery")
+    parser.add_argument("--battery-kw", type=float, help="largest power of the battery")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--weather-seed", type=int, default=0)
+    parser.add_argument("--utc-offset", type=float, default=8.0, help="the home's clock, hours")
+    parser.add_argument("--market-time", default="null", metavar="JSON", help="how time runs")
+    parser.add_argument("--json", action="store_true", help="print JSON (it always does)")
+    parser.set_defaults(run=_simulate)
+
+
+def _decode(arguments: argparse.Namespace) -> int:
+    data = commandline.read_bytes(arguments.file)
+    if not 1 <= arguments.chunks <= 1_000_000:
+        raise commandline.InputError("--chunks must be from 1 to 1000000")
+    options = decoding.Options(
+        request=_hex(arguments.request, "--request"),
+        meter=arguments.meter,
+        profile=arguments.profile,
+        key=_hex(arguments.key, "--key"),
+        auth_key=_hex(arguments.auth_key, "--auth-key"),
+        chunks=arguments.chunks,
+    )
+    telegrams = data if arguments.raw else unhex(data)
+    try:
+        result = decoding.decode(arguments.protocol, telegrams, options)
+    except ValueError as error:
+        raise commandline.InputError(str(error)) from error
+    commandline.print_json(result.to_json())
+    return commandline.GOOD if result.frames else commandline.NO
+
+
+def unhex(data: bytes) -> bytes:
+    """Return the bytes ``data`` spells in hex (also with ``:``, ``-``, ``0x``), else itself."""
+    try:
+        text = data.decode("ascii")
+    except UnicodeDecodeError:
+        return data
+    for separator in (":", "-", ",", "0x", "0X"):
+        text = text.replace(separator, " ")
+    try:
+        spelled = bytes.fromhex(text)
+    except ValueError:
+        return data
+    return spelled or data
+
+
+def _hex(text: str, option: str) -> bytes:
+    try:
+        return bytes.fromhex(text)
+    except ValueError as error:
+        raise commandline.InputError(f"{option} must be hex digits, two per byte") from error
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    found = ports()
+    if arguments.json:
+        keys = ("device", "name", "identity", "likely")
+        commandline.print_json([{key: getattr(port, key) for key in keys} for port in found])
+    else:
+        for port in found:
+            _say(f"{port.device}  {port.name or 'unnamed'}")
+        if not found:
+            _say("no serial ports: plug in the adapter")
+    return commandline.GOOD if found else commandline.NO
+
+
+def _read(arguments: argparse.Namespace) -> int:
+    return _follow(arguments, once=True)
+
+
+def _watch(arguments: argparse.Namespace) -> int:
+    return _follow(arguments, once=False)
+
+
+def _follow(arguments: argparse.Namespace, *, once: bool) -> int:
+    if arguments.interval <= 0 or arguments.timeout <= 0:
+        raise commandline.InputError("--interval and --timeout must be more than 0 seconds")
+    done = threading.Event()
+    newest: list[MeterStatus] = []
+
+    def on_reading(reading: Reading) -> None:
+        _print_reading(reading, as_json=arguments.json)
+        if once:
+            done.set()
+
+    def on_status(status: MeterStatus) -> None:
+        if not once and (not newest or newest[-1].text != status.text):
+            _warn(status.text)
+        newest[:] = [status]
+
+    try:
+        session = MeterSession(
+            arguments.port,
+            protocol=arguments.protocol,
+            address=arguments.address,
+            interval_s=arguments.interval,
+            clock=SystemClock(),
+            on_reading=on_reading,
+            on_status=on_status,
+        )
+    except ValueError as error:
+        raise commandline.InputError(str(error)) from error
+    session.start()
+    try:
+        finished = done.wait(arguments.timeout if once else None)
+    finally:
+        session.stop()
+    if finished:
+        return commandline.GOOD
+    text = newest[-1].text if newest else f"nothing came from {arguments.port}"
+    _warn(text)
+    return commandline.NO
+
+
+def _print_reading(reading: Reading, *, as_json: bool) -> None:
+    values = {key: plain(value) for key, value in reading.values.items()}
+    if as_json:
+        head = {"host_time": reading.host_time.isoformat(), "meter_id": reading.meter_id}
+        line = json.dumps({**head, **values, "proof": reading.proof, "origin": reading.origin})
+    else:
+        shown = "  ".join(f"{key} {value}" for key, value in values.items())
+        line = f"{reading.host_time:%H:%M:%S}  {reading.meter_id}  {shown}"
+    _say(line)
+
+
+def _simulate(arguments: argparse.Namespace) -> int:
+    if sys.platform == "win32":
+        raise commandline.InputError("meter simulate needs pseudo-terminals: Linux or macOS")
+    from wallet_app.meter.simulator import serve
+
+    choice = serve.Choice(
+        arguments.home,
+        arguments.annual_kwh,
+        arguments.pv_kwp,
+        arguments.battery_kwh,
+        arguments.battery_kw,
+        arguments.seed,
+        arguments.weather_seed,
+        arguments.utc_offset,
+    )
+    try:
+        market = MarketTime.from_json(jsonio.strict_loads(arguments.market_time))
+    except jsonio.JsonError as error:
+        raise commandline.InputError(f"--market-time: {error}") from error
+    try:
+        server = serve.HomeServer(
+            choice, arguments.protocol, arguments.address, market, SystemClock()
+        )
+    except ValueError as error:
+        raise commandline.InputError(str(error)) from error
+    with server:
+        serve.run(server, sys.stdin, sys.stdout, sys.stderr)
+    return commandline.GOOD
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def _warn(line: str) -> None:
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()

@@ -1,0 +1,184 @@
+"""Serial ports: which there are, opening one, and what to say when that fails.
+
+docs/meter-protocols.md sections 12 and 14. An adapter is known by its serial number, else by where
+it is plugged in, because ``ttyUSB0`` changes its number when adapters are plugged in again.
+"""
+
+import errno
+import os
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import serial
+from serial.tools import list_ports
+
+if sys.platform == "win32":
+    PORT_FAILURES: tuple[type[Exception], ...] = (serial.SerialException, OSError)
+else:
+    import grp
+    import termios
+
+    # termios.error is no OSError; it comes out of flush() and friends after an unplug.
+    PORT_FAILURES = (serial.SerialException, OSError, termios.error)
+
+READ_TIMEOUT_S = 0.05
+"""How long one read waits. Never changed on an open port: a pseudo-terminal refuses that."""
+
+_CHIPS = {
+    (0x0403, None): "FTDI",
+    (0x10C4, None): "Silicon Labs CP210x",
+    (0x1A86, None): "WCH CH34x",
+    (0x067B, None): "Prolific PL2303",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Speed and format of a line: ``parity`` is "N", "E" or "O"."""
+
+    baud: int = 2400
+    data_bits: int = 8
+    parity: str = "E"
+    stop_bits: int = 1
+
+    @property
+    def byte_s(self) -> float:
+        """Return how long one byte takes on the line."""
+        bits = 1 + self.data_bits + (self.parity != "N") + self.stop_bits
+        return bits / self.baud
+
+    def __str__(self) -> str:
+        return f"{self.baud} {self.data_bits}{self.parity}{self.stop_bits}"
+
+
+@dataclass(frozen=True, slots=True)
+class PortInfo:
+    """One port of this machine; ``identity`` names the adapter across re-plugging ("" unknown)."""
+
+    device: str
+    name: str
+    identity: str
+    likely: bool  # a USB adapter, not a modem or a Bluetooth port
+
+
+class Line(Protocol):
+    """The part of ``serial.Serial`` the session uses; tests pass their own."""
+
+    @property
+    def in_waiting(self) -> int:
+        """Return how many bytes can be read at once."""
+        ...
+
+    def read(self, size: int = 1, /) -> bytes:
+        """Read up to ``size`` bytes, waiting at most :data:`READ_TIMEOUT_S`."""
+        ...
+
+    def write(self, data: bytes, /) -> int | None:
+        """Send ``data``."""
+        ...
+
+    def flush(self) -> None:
+        """Wait until everything has been handed to the adapter."""
+        ...
+
+    def reset_input_buffer(self) -> None:
+        """Forget what came in and was not read."""
+        ...
+
+    def close(self) -> None:
+        """Give the port back."""
+        ...
+
+
+PortFactory = Callable[[str, Link], Line]
+
+
+class PortError(Exception):
+    """The port cannot be opened; the message says what to do."""
+
+
+def open_port(device: str, link: Link) -> Line:
+    """Open ``device`` for this program alone; ``PortError`` with what to do about it."""
+    # A pseudo-terminal has no parity; asking for it makes later calls fail.
+    parity = "N" if device.startswith("/dev/pts/") else link.parity
+    options = {} if "://" in device else {"exclusive": True}
+    try:
+        port = serial.serial_for_url(
+            device,
+            baudrate=link.baud,
+            bytesize=link.data_bits,
+            parity=parity,
+            stopbits=link.stop_bits,
+            timeout=READ_TIMEOUT_S,
+            write_timeout=5.0,
+            **options,
+        )
+    except (*PORT_FAILURES, ValueError) as error:
+        raise PortError(explain(device, error)) from error
+    for signal in ("rts", "dtr"):
+        try:
+            setattr(port, signal, True)  # infrared heads take their supply from these
+        except PORT_FAILURES:
+            break  # pseudo-terminals and sockets have no such lines
+    line: Line = port
+    return line
+
+
+def ports(listing: Callable[[], Iterable[object]] = list_ports.comports) -> list[PortInfo]:
+    """Return the serial ports of this machine, likely meter adapters first."""
+    found = [_info(entry) for entry in listing()]
+    return sorted(found, key=lambda port: (not port.likely, port.device))
+
+
+def find_again(device: str, identity: str, known: Iterable[PortInfo]) -> str:
+    """Return where the adapter ``identity`` is now; ``device`` itself if it is not known."""
+    here = [port for port in known if identity and port.identity == identity]
+    if not here or any(port.device == device for port in here):
+        return device
+    return here[0].device
+
+
+def explain(device: str, error: BaseException) -> str:
+    """Return one line on why ``device`` could not be opened and what to do."""
+    number = getattr(error, "errno", None)
+    text = str(error)
+    if number == errno.EACCES or isinstance(error, PermissionError):
+        return _no_permission(device, text)
+    if number in (errno.EAGAIN, errno.EBUSY) or "Access is denied" in text:
+        return f"{device} is in use: another program has it open; close that program and try again"
+    if number in (errno.ENOENT, errno.ENODEV, errno.ENXIO) or "FileNotFound" in text:
+        return f"there is no port {device}: plug in the adapter, or choose another port"
+    if isinstance(error, ValueError):
+        return f"{device} cannot be opened with these settings: choose another speed or format"
+    reason = os.strerror(number) if isinstance(number, int) else type(error).__name__
+    return f"{device} cannot be opened ({reason}): unplug the adapter, wait, plug it in again"
+
+
+def _no_permission(device: str, text: str) -> str:
+    if "in use" in text or sys.platform == "win32":
+        return f"{device} is in use: another program has it open; close that program and try again"
+    try:
+        group = grp.getgrgid(Path(device).stat().st_gid).gr_name
+    except (OSError, KeyError):
+        return f"this user may not open {device}: ask who looks after this machine for access"
+    return (
+        f"this user may not open {device}, which belongs to the group {group}: run "
+        f"'sudo usermod -aG {group} $USER', then log out and in again"
+    )
+
+
+def _info(entry: object) -> PortInfo:
+    vendor = getattr(entry, "vid", None)
+    product, number = getattr(entry, "pid", None), getattr(entry, "serial_number", None)
+    place = getattr(entry, "location", None)
+    device = str(getattr(entry, "device", ""))
+    chip = _CHIPS.get((vendor, None), "") if vendor is not None else ""
+    label = str(getattr(entry, "product", None) or getattr(entry, "description", None) or "")
+    name = " ".join(part for part in (label if label != "n/a" else "", chip) if part)
+    identity = ""
+    if vendor is not None and product is not None and (number or place):
+        identity = f"{vendor:04x}:{product:04x}:{number or 'at ' + str(place)}"
+    return PortInfo(device, name[:100], identity, vendor is not None)

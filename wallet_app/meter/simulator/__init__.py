@@ -1,0 +1,1 @@
+"""Simulated homes and the meters on them; everything made here says that it is simulated."""

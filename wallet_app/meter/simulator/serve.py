@@ -1,0 +1,154 @@
+"""Runs a simulated home with its meter on a pseudo-terminal: ``meter simulate``.
+
+Standard output: first ``{"port", "address", "origin"}``, then telemetry lines about four times a
+second. Standard input: battery commands, one JSON object per line (see ``SimulatedHome.command``).
+"""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, TextIO
+
+from light_node import jsonio
+from light_node.clock import Clock, MarketTime
+from wallet_app.meter.events import Origin
+from wallet_app.meter.simulator.dlt645 import Device, Dlt645Meter
+from wallet_app.meter.simulator.home import BatterySpec, HomeState, SimulatedHome
+from wallet_app.meter.simulator.household import HomeSpec, Household, homes
+from wallet_app.meter.simulator.terminal import MeterTerminal
+
+TELEMETRY_S = 0.25
+MAX_COMMAND_CHARACTERS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which home to simulate; None takes the value of the named home."""
+
+    home: str = "family"
+    annual_load_kwh: float | None = None
+    pv_kwp: float | None = None
+    battery_kwh: float | None = None
+    battery_kw: float | None = None
+    seed: int = 1
+    weather_seed: int = 0
+    utc_offset_h: float = 8.0
+
+
+def make_home(choice: Choice, start: datetime) -> tuple[SimulatedHome, HomeSpec]:
+    """Return the home of ``choice`` from market time ``start`` on; ``ValueError`` if impossible.
+
+    The registers start at a value that depends on the seed, as meters in use do; the battery
+    starts at half.
+    """
+    named = homes()
+    if choice.home not in named:
+        raise ValueError(f"no home {choice.home!r}; there are: {', '.join(sorted(named))}")
+    wishes = {
+        "annual_load_kwh": choice.annual_load_kwh,
+        "pv_kwp": choice.pv_kwp,
+        "battery_kwh": choice.battery_kwh,
+        "battery_kw": choice.battery_kw,
+    }
+    spec = replace(named[choice.home], **{k: v for k, v in wishes.items() if v is not None})
+    if min(spec.battery_kwh, spec.battery_kw) < 0:
+        raise ValueError("a battery cannot have negative room or power")
+    household = Household(
+        choice.seed,
+        spec.annual_load_kwh,
+        spec.pv_kwp,
+        weather_seed=choice.weather_seed,
+        utc_offset_h=choice.utc_offset_h,
+    )
+    battery = BatterySpec(1000 * spec.battery_kwh, 1000 * spec.battery_kw)
+    used = 1000.0 * (1000 + choice.seed * 7919 % 20_000)
+    home = SimulatedHome(
+        household,
+        battery,
+        start,
+        battery_wh=battery.capacity_wh / 2,
+        import_wh=used,
+        export_wh=used / 2 if spec.pv_kwp else 0.0,
+    )
+    return home, spec
+
+
+def make_meter(protocol: str, address: str, state: Callable[[], HomeState]) -> Device:
+    """Return a simulated meter; ``ValueError`` for an unknown protocol or an impossible address."""
+    if protocol == "dlt645":
+        return Dlt645Meter(address, state)
+    raise ValueError(f"no simulated meter for the protocol {protocol!r}")
+
+
+class HomeServer:
+    """A home, its meter and the terminal it is on, running by market time; a context manager."""
+
+    def __init__(
+        self, choice: Choice, protocol: str, address: str, market: MarketTime, clock: Clock
+    ) -> None:
+        self._market, self._clock = market, clock
+        self.home, self.spec = make_home(choice, self._now())
+        self.meter = make_meter(protocol, address, self.state)
+        self._terminal = MeterTerminal(self.meter)
+        self.port, self.address = self._terminal.port, address
+
+    def __enter__(self) -> "HomeServer":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def state(self) -> HomeState:
+        """Return the home now, integrated up to the present market time."""
+        return self.home.advance(self._now())
+
+    def close(self) -> None:
+        """Take the meter off its terminal."""
+        self._terminal.close()
+
+    def announcement(self) -> dict[str, Any]:
+        """Return the first line of ``meter simulate``."""
+        return {
+            "port": self.port,
+            "address": self.address,
+            "origin": str(Origin.SIMULATED),
+            "battery_capacity_wh": round(1000 * self.spec.battery_kwh),
+            "battery_power_w": round(1000 * self.spec.battery_kw),
+            "pv_wp": round(1000 * self.spec.pv_kwp),
+        }
+
+    def _now(self) -> datetime:
+        return self._market.at(self._clock.now())
+
+
+def run(server: HomeServer, commands: TextIO, telemetry: TextIO, errors: TextIO) -> None:
+    """Write telemetry until the reader goes away (``BrokenPipeError``) or Ctrl-C; obey commands."""
+    emit(telemetry, server.announcement())
+    arguments = (server, commands, errors)
+    threading.Thread(target=obey, args=arguments, name="battery", daemon=True).start()
+    while True:
+        emit(telemetry, server.state().to_json())
+        time.sleep(TELEMETRY_S)
+
+
+def obey(server: HomeServer, commands: TextIO, errors: TextIO) -> None:
+    """Obey battery commands until the input ends; a line that is none is named and skipped."""
+    while line := commands.readline(MAX_COMMAND_CHARACTERS):
+        if not line.strip():
+            continue
+        try:
+            value = jsonio.strict_loads(line)
+            server.state()  # the command counts from now on, not from the last look
+            server.home.command(value)
+        except jsonio.JsonError as error:
+            errors.write(f"battery command ignored: {error}\n")
+            errors.flush()
+
+
+def emit(stream: TextIO, value: Mapping[str, Any]) -> None:
+    """Write one JSON line and push it out."""
+    stream.write(json.dumps(value) + "\n")
+    stream.flush()
