@@ -1,36 +1,13 @@
-"""What trading needs of the network, and the four ways it can fail.
+"""What trading needs of the network.
 
 The trading session knows no gRPC: it speaks to a :class:`Ledger`, which
-:class:`wallet_app.trading.network.GatewayLedger` implements over the gateway client.
+:class:`wallet_app.trading.network.GatewayLedger` implements over the gateway client. All calls
+fail with the tree of :mod:`light_node.fabric.errors`.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
-
-
-class LedgerError(Exception):
-    """The network did not do what was asked. ``foreign`` is what the other side said, unchecked."""
-
-    def __init__(self, message: str, foreign: str = "") -> None:
-        super().__init__(message)
-        self.foreign = foreign
-
-
-class LedgerUnavailable(LedgerError):
-    """Nobody answered, or not in time: ask again later, nothing is known to have happened."""
-
-
-class LedgerRefused(LedgerError):
-    """The contract said no; ``code`` is its code, such as ROUND_CLOSED."""
-
-    def __init__(self, code: str, message: str, foreign: str = "") -> None:
-        super().__init__(message, foreign)
-        self.code = code
-
-
-class LedgerDenied(LedgerError):
-    """The network does not accept this identity, or its answer failed our own checks."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,13 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from light_node.clock import Clock
-from wallet_app.trading.ledger import (
-    Ledger,
-    LedgerDenied,
-    LedgerError,
-    LedgerRefused,
-    LedgerUnavailable,
+from light_node.fabric.errors import (
+    AccessDenied,
+    ContractRefused,
+    FabricError,
+    UntrustedResponse,
 )
+from wallet_app.trading.ledger import Ledger
 from wallet_app.trading.outbox import Entry, EntryState, Outbox, OutboxError
 
 _log = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ class Sender:
             try:
                 self._advance(entry)
                 self._failures = 0
-            except LedgerUnavailable as error:
+            except FabricError as error:
                 self._failures += 1
                 self._outbox.noted(entry.id, str(error))
                 self._changed(entry.key)
@@ -120,7 +120,7 @@ class Sender:
             return
         try:
             transaction_id, envelope = self._ledger.prepare(entry.function, *entry.arguments)
-        except (LedgerRefused, LedgerDenied) as error:
+        except (ContractRefused, AccessDenied, UntrustedResponse) as error:
             self._outbox.refused(entry.id, str(error))
             return
         self._outbox.prepared(entry.id, transaction_id, envelope)
@@ -129,17 +129,17 @@ class Sender:
         entry = self._outbox.get(key)
         if entry is None or entry.envelope is None:
             return
-        unsure: LedgerError | None = None
+        unsure: FabricError | None = None
         try:
             self._ledger.submit(entry.transaction_id, entry.envelope)
             self._outbox.sent(entry.id)
-        except LedgerError as error:
+        except FabricError as error:
             unsure = error  # errors of Submit may be commits: ask before anything else (7.15)
         late = self._clock.now() > entry.deadline
         timeout = _STATUS_TIMEOUT_S if unsure is None and not late else 2.0
         outcome = self._ledger.outcome(entry.transaction_id, timeout)
         if outcome is None and unsure is not None:
-            raise LedgerUnavailable(str(unsure), unsure.foreign)
+            raise unsure
         if outcome is None:
             self._unconfirmed(entry)
             return

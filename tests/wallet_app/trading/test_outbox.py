@@ -7,12 +7,8 @@ from typing import Any
 
 import pytest
 
-from wallet_app.trading.ledger import (
-    LedgerEvent,
-    LedgerRefused,
-    LedgerUnavailable,
-    Outcome,
-)
+from light_node.fabric.errors import ContractRefused, Unavailable
+from wallet_app.trading.ledger import LedgerEvent, Outcome
 from wallet_app.trading.outbox import Entry, EntryState, Outbox, OutboxError
 from wallet_app.trading.sender import MAX_TRIES, Sender
 
@@ -43,7 +39,7 @@ class FakeLedger:
         self.made = 0
         self.kill_at = ""
         self.codes: list[int] = []
-        self.refusal: LedgerRefused | None = None
+        self.refusal: ContractRefused | None = None
         self.down = False
         self.lose_answer = False
 
@@ -57,7 +53,7 @@ class FakeLedger:
 
     def prepare(self, function: str, *arguments: str) -> tuple[str, bytes]:
         if self.down:
-            raise LedgerUnavailable("no peer answers")
+            raise Unavailable("no peer answers")
         if self.refusal:
             raise self.refusal
         self._maybe_kill("before prepare")
@@ -67,14 +63,14 @@ class FakeLedger:
 
     def submit(self, transaction_id: str, envelope: bytes) -> None:
         if self.down:
-            raise LedgerUnavailable("no orderer answers")
+            raise Unavailable("no orderer answers")
         self._maybe_kill("before submit")
         code = self.codes.pop(0) if self.codes else 0
         self.commits.setdefault(transaction_id, code)
         self._maybe_kill("after submit")
         if self.lose_answer:
             self.lose_answer = False
-            raise LedgerUnavailable("the answer was lost")
+            raise Unavailable("the answer was lost")
 
     def outcome(self, transaction_id: str, timeout: float) -> Outcome | None:
         self._maybe_kill("before outcome")
@@ -183,12 +179,15 @@ def test_another_validation_code_is_final(outbox: Outbox) -> None:
 
 def test_the_contracts_no_is_kept_with_its_reason(outbox: Outbox) -> None:
     ledger = FakeLedger()
-    ledger.refusal = LedgerRefused("ROUND_CLOSED", "round 1 is closed")
+    ledger.refusal = ContractRefused(409, "ROUND_CLOSED", "round 1 is closed")
     put(outbox)
     Sender(outbox, ledger, FixedClock()).step()
     entry = outbox.get("quote|slot|1")
     assert entry is not None
-    assert (entry.state, entry.note) == (EntryState.REFUSED, "round 1 is closed")
+    assert (entry.state, entry.note) == (
+        EntryState.REFUSED,
+        "the contract refused: status 409 (ROUND_CLOSED)",
+    )
 
 
 def test_a_dead_network_keeps_the_entry_and_says_what_it_waits_for(outbox: Outbox) -> None:
