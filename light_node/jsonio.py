@@ -40,6 +40,11 @@ def strict_loads(text: str | bytes) -> Any:
         ) from error
     except RecursionError as error:
         raise JsonError("not usable JSON: nested too deeply") from error
+    except JsonError:
+        raise
+    except ValueError as error:
+        # Python refuses to convert integers of thousands of digits; so do we.
+        raise JsonError("not usable JSON: a number has too many digits") from error
 
 
 def integer(
@@ -50,9 +55,9 @@ def integer(
     if isinstance(value, bool) or not isinstance(value, int):
         raise JsonError(f'"{name}" must be an integer, not {_kind(value)}')
     if low is not None and value < low:
-        raise JsonError(f'"{name}" is {value}; it must be at least {low}')
+        raise JsonError(f'"{name}" is {_short(value)}; it must be at least {low}')
     if high is not None and value > high:
-        raise JsonError(f'"{name}" is {value}; it must be at most {high}')
+        raise JsonError(f'"{name}" is {_short(value)}; it must be at most {high}')
     return value
 
 
@@ -98,11 +103,16 @@ def _kind(value: Any) -> str:
     return names.get(type(value), "a number")
 
 
+def _short(value: int) -> str:
+    # Messages stay one readable line, also when a file holds a number of a thousand digits.
+    return str(value) if abs(value) < 10**30 else "a number of more than 30 digits"
+
+
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for key, value in pairs:
         if key in result:
-            raise JsonError(f'the key "{key}" appears twice in one object')
+            raise JsonError(f"the key {key[:40]!a} appears twice in one object")
         result[key] = value
     return result
 

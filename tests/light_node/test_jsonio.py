@@ -40,6 +40,8 @@ def test_fractions_and_odd_keys_are_never_written(value: object) -> None:
         ("[Infinity]", "Infinity"),
         (b"\xff\xfe", "not UTF-8"),
         ("[" * 100_000, "nested too deeply"),
+        ("[" + "9" * 5_000 + "]", "too many digits"),
+        ('{"a\\nb":1,"a\\nb":2}', r"'a\\nb' appears twice"),
     ],
 )
 def test_bad_text_is_refused_with_the_place_or_the_reason(text: str | bytes, says: str) -> None:
@@ -60,6 +62,7 @@ def test_a_byte_order_mark_is_harmless() -> None:
         (None, "not null"),
         (-1, "at least 0"),
         (11, "at most 10"),
+        (10**1_000, "is a number of more than 30 digits; it must be at most 10"),
     ],
 )
 def test_integers_are_integers_within_bounds(value: object, says: str) -> None:
