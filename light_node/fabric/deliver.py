@@ -164,7 +164,10 @@ class DeliverClient:
             else orderer_pb2.SeekInfo.BLOCK,
         )
         envelope = seek_envelope(self._identity, self._channel_id, seek, self._clock)
-        return BlockStream(self._deliver(iter((envelope,)), timeout=timeout))
+        try:
+            return BlockStream(self._deliver(iter((envelope,)), timeout=timeout))
+        except ValueError as error:  # what grpc raises on a channel its owner has closed
+            raise Unavailable("the connection was closed", stage="deliver") from error
 
 
 def seek_envelope(

@@ -365,6 +365,8 @@ def _classify(code: grpc.StatusCode, texts: list[str], stage: str) -> tuple[type
         )
     if code is grpc.StatusCode.CANCELLED:
         return Unavailable, f"{stage}: the connection was closed"
+    if stage == "submit" and said("already processed"):
+        return Unavailable, "the ordering service has this transaction already: ask for its status"
     if code is grpc.StatusCode.UNAVAILABLE or (
         code is grpc.StatusCode.ABORTED and any(_CONNECTION_TROUBLE.search(t) for t in texts)
     ):

@@ -1,0 +1,555 @@
+"""Client of a peer's gateway service (docs/fabric-protocol.md section 4).
+
+Nothing is signed before it has passed the whole check of 4.3, and the retry rule of 4.7 is kept:
+Evaluate and Endorse are repeated freely; once an envelope is signed, only that envelope is ever
+submitted, and after any error CommitStatus is asked before it is submitted again.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from light_node.clock import Clock
+from light_node.fabric import endorsement
+from light_node.fabric.channel_config import ChannelConfig
+from light_node.fabric.errors import (
+    AccessDenied,
+    CommitConflict,
+    EndorseError,
+    EndorsersDisagree,
+    EvaluateError,
+    FabricError,
+    MalformedMessage,
+    OutcomeUnknown,
+    Overloaded,
+    TimedOut,
+    Unavailable,
+    commit_error,
+    contract_refused,
+    from_rpc_error,
+    validation_code_name,
+)
+from light_node.fabric.events import Checkpoint, EventStream
+from light_node.fabric.identity import SigningIdentity
+from light_node.fabric.methods import CHAINCODE_EVENTS, COMMIT_STATUS, ENDORSE, EVALUATE, SUBMIT
+from light_node.fabric.pb import (
+    common_pb2,
+    gateway_pb2,
+    lifecycle_pb2,
+    orderer_pb2,
+    peer_pb2,
+)
+from light_node.fabric.proposal import NONCE_BYTES, Proposal, build_proposal, is_transaction_id
+from light_node.fabric.transaction import (
+    ChaincodeEvent,
+    EndorsementPolicy,
+    Expectation,
+    check_prepared,
+    parse_transaction,
+    read_envelope,
+    sign_payload,
+)
+
+T = TypeVar("T")
+
+_FIRST_BACK_OFF_S = 0.05
+_LAST_BACK_OFF_S = 3.0
+_REJECTIONS = 3  # times the ordering service may reject before that is believed (7.6)
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """Seconds allowed for each call.
+
+    ``commit`` bounds the whole way of an envelope to its commit; ``probe`` is how long CommitStatus
+    is asked after an error; an accepted envelope not committed after ``resubmit`` is sent again,
+    because a Raft leader may have died with it.
+    """
+
+    evaluate: float = 10.0
+    endorse: float = 20.0
+    submit: float = 10.0
+    commit: float = 60.0
+    probe: float = 2.0
+    resubmit: float = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Endorsed:
+    """A checked and signed transaction, not submitted yet; keep id and envelope in an outbox.
+
+    ``envelope`` is the serialized signed common.Envelope, ``result`` what the chaincode returned.
+    """
+
+    transaction_id: str
+    envelope: bytes
+    result: bytes = b""
+    event: ChaincodeEvent | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CommitStatus:
+    """How a transaction ended: its protos.TxValidationCode and block."""
+
+    code: int
+    block_number: int
+
+    @property
+    def valid(self) -> bool:
+        """Whether it changed the ledger."""
+        return self.code == peer_pb2.VALID
+
+    @property
+    def name(self) -> str:
+        """The name of the code."""
+        return validation_code_name(self.code)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A transaction committed as valid, with what the chaincode returned."""
+
+    payload: bytes
+    transaction_id: str
+    block_number: int
+
+
+class Gateway:
+    """One identity on one channel through one peer. Thread-safe."""
+
+    def __init__(
+        self,
+        channel: grpc.Channel,
+        identity: SigningIdentity,
+        channel_id: str,
+        clock: Clock,
+        *,
+        policy: EndorsementPolicy | None = None,
+        config: ChannelConfig | None = None,
+        deadlines: Deadlines = Deadlines(),
+        random: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        """``policy`` judges endorsements of every chaincode called.
+
+        A wallet passes ``endorsement.by_reference`` of its trusted config. Without ``policy`` each
+        chaincode's definition is fetched through this gateway and evaluated over ``config``;
+        without ``config`` that is fetched too, which trusts the gateway's peer entirely.
+        """
+        self._identity = identity
+        self._channel_id = channel_id
+        self._clock = clock
+        self._policy = policy
+        self._config = config
+        self._deadlines = deadlines
+        self._random = random
+        self._evaluate = EVALUATE.callable(channel)
+        self._endorse = ENDORSE.callable(channel)
+        self._submit = SUBMIT.callable(channel)
+        self._commit_status = COMMIT_STATUS.callable(channel)
+        self._events = CHAINCODE_EVENTS.callable(channel)
+        self._lock = threading.Lock()
+        self._policies: dict[str, EndorsementPolicy] = {}
+        self._streams: list[EventStream] = []
+        self._closing = threading.Event()
+
+    @property
+    def identity(self) -> SigningIdentity:
+        """Who signs."""
+        return self._identity
+
+    def close(self) -> None:
+        """End event streams and waiting retries. The channel stays its owner's."""
+        self._closing.set()
+        with self._lock:
+            streams, self._streams = self._streams, []
+        for stream in streams:
+            stream.close()
+
+    # -- reading --------------------------------------------------------------------------------
+
+    def evaluate(
+        self,
+        chaincode: str,
+        function: str,
+        *args: bytes | str,
+        transient: Mapping[str, bytes] | None = None,
+        organizations: Sequence[str] = (),
+    ) -> bytes:
+        """Return what a query answers: one peer's unsigned word.
+
+        ``organizations`` (MSP ids) restricts whose peers may answer. ``ContractRefused`` if the
+        chaincode says no, another ``FabricError`` otherwise.
+        """
+
+        def attempt() -> bytes:
+            proposal = self._propose(chaincode, function, args, transient)
+            request = gateway_pb2.EvaluateRequest(
+                transaction_id=proposal.transaction_id,
+                channel_id=self._channel_id,
+                proposed_transaction=proposal.signed,
+                target_organizations=organizations,
+            )
+            answer = self._call(
+                self._evaluate, request, "evaluate", self._deadlines.evaluate, proposal
+            )
+            response = answer.result
+            if response.status >= 400:
+                raise contract_refused(response.status, response.message, stage="evaluate")
+            if response.status < 200:
+                raise EvaluateError("the peer's answer has no status", stage="evaluate")
+            payload: bytes = response.payload
+            return payload
+
+        return self._repeat(attempt, self._deadlines.evaluate)
+
+    def height(self) -> int:
+        """Return the number of blocks at this organisation's peer (``qscc`` GetChainInfo)."""
+        raw = self.evaluate(
+            "qscc", "GetChainInfo", self._channel_id, organizations=[self._identity.msp_id]
+        )
+        try:
+            return common_pb2.BlockchainInfo.FromString(raw).height
+        except DecodeError as error:
+            raise MalformedMessage("the peer's chain info cannot be read") from error
+
+    def definition(self, chaincode: str) -> endorsement.ChaincodeDefinition:
+        """Return a chaincode's committed definition, by this gateway's word."""
+        args = lifecycle_pb2.QueryChaincodeDefinitionArgs(name=chaincode).SerializeToString()
+        raw = self.evaluate("_lifecycle", "QueryChaincodeDefinition", args)
+        return endorsement.read_definition(chaincode, raw)
+
+    def config_block(self) -> bytes:
+        """Return the channel's newest config block (``cscc`` GetConfigBlock), not verified."""
+        return self.evaluate("cscc", "GetConfigBlock", self._channel_id)
+
+    # -- writing --------------------------------------------------------------------------------
+
+    def endorse(
+        self,
+        chaincode: str,
+        function: str,
+        *args: bytes | str,
+        transient: Mapping[str, bytes] | None = None,
+        organizations: Sequence[str] = (),
+        expect: Expectation | None = None,
+    ) -> Endorsed:
+        """Have a transaction endorsed, check it (4.3) and sign it. Nothing is submitted.
+
+        ``expect`` checks the decoded outcome instead of the default, which lets only the called
+        chaincode's state be written. ``UntrustedResponse`` if the gateway prepared anything else
+        than what was asked for; ``ContractRefused`` if the chaincode says no.
+        """
+        policy = self._policy_of(chaincode)
+
+        def attempt() -> Endorsed:
+            proposal = self._propose(chaincode, function, args, transient)
+            request = gateway_pb2.EndorseRequest(
+                transaction_id=proposal.transaction_id,
+                channel_id=self._channel_id,
+                proposed_transaction=proposal.signed,
+                endorsing_organizations=organizations,
+            )
+            answer = self._call(
+                self._endorse, request, "endorse", self._deadlines.endorse, proposal
+            )
+            checked = check_prepared(answer.prepared_transaction, proposal, policy, expect=expect)
+            envelope = sign_payload(self._identity, checked.payload)
+            return Endorsed(
+                proposal.transaction_id,
+                envelope.SerializeToString(),
+                checked.action.response.payload,
+                checked.action.event,
+            )
+
+        return self._repeat(attempt, self._deadlines.endorse)
+
+    def submit(self, endorsed: Endorsed) -> None:
+        """Hand the envelope to the ordering service; may be repeated with the same one.
+
+        Success means accepted, not committed; failure does not mean that it will not commit.
+        """
+        request = gateway_pb2.SubmitRequest(
+            transaction_id=endorsed.transaction_id,
+            channel_id=self._channel_id,
+            prepared_transaction=read_envelope(endorsed.envelope),
+        )
+        self._repeat(
+            lambda: self._call(
+                self._submit,
+                request,
+                "submit",
+                self._deadlines.submit,
+                transaction_id=endorsed.transaction_id,
+            ),
+            self._deadlines.submit,
+            only_overload=True,
+        )
+
+    def commit_status(self, transaction_id: str, timeout: float | None = None) -> CommitStatus:
+        """Wait until the peer has committed the transaction and return how it ended.
+
+        ``TimedOut`` after ``timeout`` seconds (default: ``Deadlines.commit``): it may still commit.
+        """
+        request = gateway_pb2.CommitStatusRequest(
+            transaction_id=transaction_id,
+            channel_id=self._channel_id,
+            identity=self._identity.serialized,
+        ).SerializeToString()
+        answer = self._call(
+            self._commit_status,
+            gateway_pb2.SignedCommitStatusRequest(
+                request=request, signature=self._identity.sign(request)
+            ),
+            "commit status",
+            self._deadlines.commit if timeout is None else timeout,
+            transaction_id=transaction_id,
+        )
+        return CommitStatus(answer.result, answer.block_number)
+
+    def submit_transaction(
+        self,
+        chaincode: str,
+        function: str,
+        *args: bytes | str,
+        transient: Mapping[str, bytes] | None = None,
+        organizations: Sequence[str] = (),
+        expect: Expectation | None = None,
+        retries: int = 0,
+    ) -> Result:
+        """Endorse, check, sign, submit and wait for the commit.
+
+        When something read has changed in between (``CommitConflict``) or peers disagreed, up to
+        ``retries`` new transactions are tried, with growing random pauses. ``OutcomeUnknown``
+        holds the envelope to go on with in :meth:`resume`.
+        """
+        for attempt in range(retries + 1):
+            try:
+                endorsed = self.endorse(
+                    chaincode,
+                    function,
+                    *args,
+                    transient=transient,
+                    organizations=organizations,
+                    expect=expect,
+                )
+                status = self._bring_to_commit(endorsed)
+                if not status.valid:
+                    raise commit_error(endorsed.transaction_id, status.code, status.block_number)
+                return Result(endorsed.result, endorsed.transaction_id, status.block_number)
+            except (CommitConflict, EndorsersDisagree):
+                if attempt == retries:
+                    raise
+            self._pause(attempt)
+        raise ValueError("retries must not be negative")
+
+    def resume(self, transaction_id: str, envelope: bytes) -> Result:
+        """Bring an envelope from an earlier run to its end, whatever had become of it.
+
+        CommitStatus is asked first; the same envelope is submitted if it is not committed yet.
+        ``CommitError`` if it ended invalid, ``OutcomeUnknown`` if nobody can tell yet.
+        """
+        stored = parse_transaction(envelope)
+        if not is_transaction_id(transaction_id) or stored.transaction_id != transaction_id:
+            raise MalformedMessage("the stored envelope is of another transaction")
+        endorsed = Endorsed(transaction_id, envelope, stored.response.payload)
+        status = self._bring_to_commit(endorsed, ask_first=True)
+        if not status.valid:
+            raise commit_error(transaction_id, status.code, status.block_number)
+        return Result(endorsed.result, transaction_id, status.block_number)
+
+    # -- events ---------------------------------------------------------------------------------
+
+    def events(
+        self, chaincode: str, start_block: int | None = None, after_tx: str = ""
+    ) -> EventStream:
+        """Return the chaincode's events from ``start_block`` on, after transaction ``after_tx``.
+
+        Without either from the next block on; the height is asked now, so that nothing is missed
+        between this call and the first event, not even when the connection breaks.
+        """
+        if start_block is None and not after_tx:
+            start_block = self.height()
+        stream = EventStream(chaincode, Checkpoint(start_block, after_tx), self._opener(chaincode))
+        with self._lock:
+            self._streams = [s for s in self._streams if not s.closed] + [stream]
+        if self._closing.is_set():
+            stream.close()
+        return stream
+
+    def _opener(self, chaincode: str) -> Callable[[Checkpoint], Any]:
+        def open_call(checkpoint: Checkpoint) -> Any:
+            request = gateway_pb2.ChaincodeEventsRequest(
+                channel_id=self._channel_id,
+                chaincode_id=chaincode,
+                identity=self._identity.serialized,
+                after_transaction_id=checkpoint.after_tx,
+            )
+            if checkpoint.start_block is not None:
+                request.start_position.CopyFrom(
+                    orderer_pb2.SeekPosition(
+                        specified=orderer_pb2.SeekSpecified(number=checkpoint.start_block)
+                    )
+                )
+            raw = request.SerializeToString()
+            return self._events(
+                gateway_pb2.SignedChaincodeEventsRequest(
+                    request=raw, signature=self._identity.sign(raw)
+                )
+            )
+
+        return open_call
+
+    # -- the way to the commit ------------------------------------------------------------------
+
+    def _bring_to_commit(self, endorsed: Endorsed, *, ask_first: bool = False) -> CommitStatus:
+        """Submit until the transaction is in a block; the retry rule of 4.7.
+
+        ``FabricError`` of Submit only when the ordering service plainly rejected every time and
+        nothing of the envelope can be left there; ``OutcomeUnknown`` in every other doubt.
+        """
+        deadline = self._clock.monotonic() + self._deadlines.commit
+        uncertain, rejections, attempt = ask_first, 0, 0
+        cause: FabricError | None = None
+        wait = self._deadlines.probe if ask_first else 0.0
+        while True:
+            status, asked = self._ask(endorsed.transaction_id, wait, deadline)
+            if status is not None:
+                return status
+            cause = cause or asked
+            if uncertain and asked is not None and not isinstance(asked, Unavailable):
+                raise OutcomeUnknown(endorsed.transaction_id, endorsed.envelope, asked) from asked
+            left = deadline - self._clock.monotonic()
+            if left <= 0 or self._closing.is_set():
+                raise OutcomeUnknown(endorsed.transaction_id, endorsed.envelope, cause)
+            if attempt and wait < self._deadlines.resubmit:
+                self._pause(attempt)
+            attempt += 1
+            try:
+                self.submit(endorsed)
+                uncertain, wait = True, self._deadlines.resubmit
+            except Unavailable as error:
+                cause, uncertain, wait = error, True, self._deadlines.probe
+            except FabricError as error:
+                cause, rejections, wait = error, rejections + 1, self._deadlines.probe
+                if rejections == _REJECTIONS or isinstance(error, AccessDenied):
+                    return self._rejected(endorsed, error, uncertain, deadline)
+
+    def _rejected(
+        self, endorsed: Endorsed, error: FabricError, uncertain: bool, deadline: float
+    ) -> CommitStatus:
+        status, _ = self._ask(endorsed.transaction_id, self._deadlines.probe, deadline)
+        if status is not None:
+            return status
+        if uncertain:
+            raise OutcomeUnknown(endorsed.transaction_id, endorsed.envelope, error) from error
+        raise error
+
+    def _ask(
+        self, transaction_id: str, wait: float, deadline: float
+    ) -> tuple[CommitStatus | None, FabricError | None]:
+        """Ask CommitStatus for ``wait`` seconds: the status, or None and why there is none."""
+        until = min(self._clock.monotonic() + wait, deadline)
+        cause: FabricError | None = None
+        attempt = 0
+        while (left := until - self._clock.monotonic()) > 0 and not self._closing.is_set():
+            try:
+                return self.commit_status(transaction_id, left), None
+            except TimedOut as error:
+                return None, error
+            except Unavailable as error:
+                cause = error
+            except FabricError as error:
+                return None, error  # the peer will not tell; that says nothing of the outcome
+            self._pause(attempt, until - self._clock.monotonic())
+            attempt += 1
+        return None, cause
+
+    # -- shared ---------------------------------------------------------------------------------
+
+    def _propose(
+        self,
+        chaincode: str,
+        function: str,
+        args: Sequence[bytes | str],
+        transient: Mapping[str, bytes] | None,
+    ) -> Proposal:
+        parts = [function.encode()]
+        parts += [arg.encode() if isinstance(arg, str) else arg for arg in args]
+        return build_proposal(
+            self._identity,
+            self._channel_id,
+            chaincode,
+            parts,
+            now=self._clock.now(),
+            nonce=self._random(NONCE_BYTES),
+            transient=transient,
+        )
+
+    def _policy_of(self, chaincode: str) -> EndorsementPolicy:
+        if self._policy is not None:
+            return self._policy
+        with self._lock:
+            found = self._policies.get(chaincode)
+        if found is not None:
+            return found
+        config = self._config
+        try:
+            if config is None:
+                config = ChannelConfig.from_block(self.config_block())
+                if config.channel_id != self._channel_id:
+                    raise EndorseError("the peer's config block is of another channel")
+            if chaincode == "_lifecycle":
+                found = endorsement.by_reference(config, endorsement.LIFECYCLE_REFERENCE)
+            else:
+                found = endorsement.by_definition(config, self.definition(chaincode))
+        except ValueError as error:  # ConfigError, PolicyError
+            raise EndorseError(f"the endorsement policy cannot be used: {error}") from error
+        with self._lock:
+            self._config = config
+            return self._policies.setdefault(chaincode, found)
+
+    def _call(
+        self,
+        method: Callable[..., Any],
+        request: Any,
+        stage: str,
+        timeout: float,
+        proposal: Proposal | None = None,
+        *,
+        transaction_id: str = "",
+    ) -> Any:
+        try:
+            return method(request, timeout=timeout)
+        except grpc.RpcError as error:
+            about = transaction_id if proposal is None else proposal.transaction_id
+            raise from_rpc_error(error, stage, about) from error
+        except ValueError as error:  # what grpc raises on a channel its owner has closed
+            raise Unavailable("the connection was closed", stage=stage) from error
+
+    def _repeat(self, attempt: Callable[[], T], within: float, *, only_overload: bool = False) -> T:
+        """Run ``attempt`` again while the peer is overloaded, and once more if it was lost."""
+        until = self._clock.monotonic() + within
+        tries = 0
+        while True:
+            try:
+                return attempt()
+            except TimedOut:
+                raise
+            except Unavailable as error:
+                again = isinstance(error, Overloaded) or (tries == 0 and not only_overload)
+                left = until - self._clock.monotonic()
+                if not again or left <= 0 or self._closing.is_set():
+                    raise
+                self._pause(tries, left)
+            tries += 1
+
+    def _pause(self, attempt: int, at_most: float = _LAST_BACK_OFF_S) -> None:
+        """Wait: doubling from 50 ms to 3 s, the second half of it random, so that clients part."""
+        step = min(_FIRST_BACK_OFF_S * 2 ** min(attempt, 16), _LAST_BACK_OFF_S)
+        jitter = int.from_bytes(self._random(2)) / 0x10000
+        self._closing.wait(max(0.0, min(step * (0.5 + jitter / 2), at_most)))
