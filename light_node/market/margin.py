@@ -125,15 +125,18 @@ def _crossing(
             keep_asks, keep_bids = ~cheap, bid_prices > middle
         ask_prices, ask_energies = ask_prices[keep_asks], ask_energies[keep_asks]
         bid_prices, bid_energies = bid_prices[keep_bids], bid_energies[keep_bids]
-    points = np.concatenate((ask_prices, bid_prices + 1, [high]))
-    points = np.sort(points[(points > low) & (points <= high)])
+    # S steps up at asks and D steps down just above bids (those at low are dropped by now), so p*
+    # is one of these points, or high itself.
+    points = np.concatenate((ask_prices, bid_prices + 1, [low + 1]))
+    points = np.sort(points[(points > low) & (points < high)])
     asks, bids = np.argsort(ask_prices), np.argsort(bid_prices)
     ask_sums = np.concatenate(([0], np.cumsum(ask_energies[asks])))
     bid_sums = np.concatenate(([0], np.cumsum(bid_energies[bids])))
     supplied = sold + ask_sums[np.searchsorted(ask_prices[asks], points, "right")]
     below = bid_sums[np.searchsorted(bid_prices[bids], points, "left")]
     demanded = bought + bid_sums[-1] - below
-    return int(points[np.argmax(supplied >= demanded)])
+    crossed = np.flatnonzero(supplied >= demanded)
+    return int(points[crossed[0]]) if len(crossed) else high
 
 
 def _share(
