@@ -143,6 +143,8 @@ class Msp:
     """
 
     def __init__(self, config: msp_pb2.FabricMSPConfig, *, ed25519_allowed: bool) -> None:
+        self._cache: dict[bytes, Identity] = {}
+        self._lock = threading.Lock()
         self.msp_id = config.name
         self.ed25519_allowed = ed25519_allowed
         self.hash_function = config.crypto_config.identity_identifier_hash_function
@@ -174,6 +176,17 @@ class Msp:
 
     def parse(self, id_bytes: bytes) -> Identity:
         """Return the identity of a PEM certificate after stage 1; ``MspError`` if refused."""
+        with self._lock:
+            known = self._cache.get(id_bytes)
+        if known is None:
+            known = self._parse(id_bytes)
+            with self._lock:
+                if len(self._cache) >= _CACHED_IDENTITIES:
+                    self._cache.clear()
+                self._cache[id_bytes] = known
+        return known
+
+    def _parse(self, id_bytes: bytes) -> Identity:
         try:
             certificate = certificates.load(id_bytes)
         except CertificateError as error:
@@ -365,8 +378,6 @@ class MspManager:
 
     def __init__(self, msps: Iterable[Msp]) -> None:
         self._msps: dict[str, Msp] = {msp.msp_id: msp for msp in msps}
-        self._cache: dict[bytes, Identity] = {}
-        self._lock = threading.Lock()
 
     @property
     def msp_ids(self) -> frozenset[str]:
@@ -386,22 +397,13 @@ class MspManager:
         Policies want this form: which further rules apply depends on the principal. ``MspError``
         if it cannot be read, is of an unknown MSP or leads to no root.
         """
-        with self._lock:
-            known = self._cache.get(serialized)
-        if known is not None:
-            return known
         if len(serialized) > MAX_IDENTITY_BYTES:
             raise MalformedIdentityError(f"an identity of {len(serialized)} bytes is too long")
         try:
             message = msp_pb2.SerializedIdentity.FromString(serialized)
         except DecodeError as error:
             raise MalformedIdentityError(f"not a serialized identity: {error}") from error
-        identity = self.msp(message.mspid).parse(message.id_bytes)
-        with self._lock:
-            if len(self._cache) >= _CACHED_IDENTITIES:
-                self._cache.clear()
-            self._cache[serialized] = identity
-        return identity
+        return self.msp(message.mspid).parse(message.id_bytes)
 
     def deserialize(self, serialized: bytes) -> Identity:
         """Return the valid identity in a SerializedIdentity: all rules of 3.2; ``MspError``."""

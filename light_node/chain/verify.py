@@ -1,0 +1,280 @@
+"""Verification of blocks: bytes and a trusted state in, a new state or an error out.
+
+``docs/fabric-protocol.md`` sections 2.1 to 2.7. Pure: no I/O, no clock, no global state. Every
+function either returns what it has established or raises one of ``light_node.chain.errors``;
+*verify* establishes, *apply* only moves the state on, so that a caller may first store.
+
+Invariant of :class:`TrustedState`: ``hash`` is the hash of block ``number`` of the channel, proved
+from the trust root, and ``config`` is the configuration in force for block ``number + 1``.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from google.protobuf.message import DecodeError
+
+from light_node.chain import errors
+from light_node.fabric import block as blocks
+from light_node.fabric import policy as policies
+from light_node.fabric.block import Block, BlockError, BlockSignature
+from light_node.fabric.channel_config import BLOCK_VALIDATION, ChannelConfig, ConfigError
+from light_node.fabric.commit_hash import NeedsStateError, block_updates, commit_hash
+from light_node.fabric.msp import Identity
+from light_node.fabric.pb import common_pb2
+from light_node.fabric.policy import PolicyError, SignedData
+
+
+@dataclass(frozen=True, slots=True)
+class TrustedState:
+    """What is proved so far: the tip and the configuration in force after it."""
+
+    config: ChannelConfig
+    number: int
+    hash: bytes
+
+    @property
+    def height(self) -> int:
+        """The number of the next block."""
+        return self.number + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """A block that was proved to follow a state.
+
+    ``config`` is the new configuration if the block brings one. ``signers`` are the MSP ids whose
+    signatures were checked; empty where a later block's signatures and the hash link stand for it.
+    """
+
+    block: Block
+    config: ChannelConfig | None = None
+    signers: tuple[str, ...] = ()
+
+
+def parse(raw: bytes) -> Block:
+    """Parse a block; ``MalformedBlock`` if it is none."""
+    try:
+        return blocks.parse_block(raw)
+    except BlockError as error:
+        raise errors.MalformedBlock(str(error)) from error
+
+
+def verify_block(state: TrustedState, block: Block, *, attested: bool = True) -> Verified:
+    """Verify that ``block`` is the one after ``state``, whole or as a header without data.
+
+    ``attested=False`` leaves the signatures of an ordinary block to a later one that is linked to
+    it (see :func:`verify_blocks`); a configuration block's are always checked.
+    """
+    verify_link(state, block)
+    _check_metadata(block)
+    verify_data(block)
+    is_config = block.envelopes is not None and blocks.is_config(block.envelopes)
+    signers: tuple[str, ...] = ()
+    if attested or is_config:
+        signers = tuple(i.msp_id for i in verify_attestation(state.config, block))
+    verify_last_config(state, block, is_config)
+    config = verify_config_update(state, block) if is_config else None
+    return Verified(block, config, signers)
+
+
+def apply(state: TrustedState, verified: Verified) -> TrustedState:
+    """Return the state after a verified block; a new configuration takes effect now (2.5)."""
+    block = verified.block
+    return TrustedState(verified.config or state.config, block.number, block.hash)
+
+
+def verify_blocks(
+    state: TrustedState, batch: Sequence[Block], *, every_signature: bool = False
+) -> tuple[TrustedState, list[Verified]]:
+    """Verify consecutive blocks after ``state``: hash links for all, signatures where they decide.
+
+    Signatures are checked on configuration blocks and on the last block of the batch. Its hash
+    link fixes every header before it, and its signed last-config index reveals a configuration
+    block that was passed off as an ordinary one in between. Nothing of the batch may be used
+    before the whole call returns. The first error is raised.
+    """
+    found: list[Verified] = []
+    for index, block in enumerate(batch):
+        last = index == len(batch) - 1
+        verified = verify_block(state, block, attested=every_signature or last)
+        state = apply(state, verified)
+        found.append(verified)
+    return state, found
+
+
+def verify_link(state: TrustedState, block: Block) -> None:
+    """Check number and hash link (2.1): ``WrongNumber``, ``BrokenLink``."""
+    if block.number != state.number + 1:
+        raise errors.WrongNumber(block.number, block.hash, state.number + 1)
+    if block.previous_hash != state.hash:
+        raise errors.BrokenLink(block.number, block.hash, block.previous_hash, state.hash)
+
+
+def verify_hash(block: Block, expected: bytes) -> None:
+    """Check a block whose hash is known already, data included: ``HashMismatch`` and data errors.
+
+    This is all there is to check of an ancestor: a hash has one preimage.
+    """
+    if block.hash != expected:
+        raise errors.HashMismatch(block.number, block.hash, expected)
+    verify_data(block)
+
+
+def verify_data(block: Block) -> None:
+    """Check the data, where present, against the header (2.2).
+
+    ``DataHashMismatch`` if it was altered, ``MalformedData`` if it does not delimit itself.
+    """
+    if block.envelopes is None:
+        return
+    computed = blocks.data_hash(block.envelopes)
+    if computed != block.data_hash:
+        raise errors.DataHashMismatch(block.number, block.hash, block.data_hash, computed)
+    try:
+        blocks.check_well_formed(block.envelopes)
+    except BlockError as error:
+        raise errors.MalformedData(
+            f"block {block.number}: {error}", number=block.number, hash=block.hash
+        ) from error
+
+
+def verify_attestation(config: ChannelConfig, block: Block) -> list[Identity]:
+    """Check the orderers' signatures under ``config`` (2.3, 2.4); return who signed.
+
+    ``AttestationFailed`` unless the good signatures satisfy BlockValidation. At least one is
+    required whatever the policy says: a policy that nobody has to satisfy proves nothing.
+    """
+    _check_metadata(block)
+    entry = _signature_entry(block)
+    der = block.der
+    signed = [
+        SignedData(blocks.signed_bytes(entry.value, header, der), identity, item.signature)
+        for item in entry.signatures
+        for header, identity in _claimed_signer(config, block, item)
+    ]
+    signers = policies.valid_identities(config.msps, signed)
+    names = tuple(signer.msp_id for signer in signers)
+    reason = ""
+    try:
+        if signers and config.policy(BLOCK_VALIDATION).satisfied_by(signers):
+            return signers
+    except PolicyError as error:
+        reason = str(error)
+    raise errors.AttestationFailed(block.number, block.hash, len(entry.signatures), names, reason)
+
+
+def verify_last_config(state: TrustedState, block: Block, is_config: bool) -> None:
+    """Apply the rules on the signed last-config index that keep changes from being hidden (2.7).
+
+    ``is_config`` says whether the block's data is a CONFIG envelope.
+    """
+    index = last_config(block)
+    number = block.number
+    if index is None:
+        raise errors.LastConfigMissing(
+            f"block {number} does not say which configuration is in force",
+            number=number,
+            hash=block.hash,
+        )
+    if is_config != (index == number):
+        if index == number and block.envelopes is None:
+            raise errors.ConfigDataMissing(
+                f"configuration block {number} came without its data",
+                number=number,
+                hash=block.hash,
+            )
+        raise errors.ConfigIndexMismatch(
+            f"block {number} is {'a' if is_config else 'no'} configuration block, but its signed "
+            f"index is {index}",
+            number=number,
+            hash=block.hash,
+        )
+    if not is_config and index != state.config.block_number:
+        raise errors.HiddenConfig(number, block.hash, index, state.config.block_number)
+
+
+def last_config(block: Block) -> int | None:
+    """Return the last-config index in the part of the metadata that orderers sign, if any."""
+    return _signature_entry(block).last_config
+
+
+def verify_config_update(state: TrustedState, block: Block) -> ChannelConfig:
+    """Return the configuration a config block brings: same channel, sequence one more (2.5)."""
+    try:
+        config = ChannelConfig.from_block(block)
+    except ConfigError as error:
+        raise errors.UnusableConfig(
+            f"block {block.number}: {error}", number=block.number, hash=block.hash
+        ) from error
+    if config.channel_id != state.config.channel_id:
+        raise errors.WrongChannel(
+            block.number, block.hash, config.channel_id, state.config.channel_id
+        )
+    if config.sequence != state.config.sequence + 1:
+        raise errors.WrongSequence(
+            block.number, block.hash, config.sequence, state.config.sequence + 1
+        )
+    return config
+
+
+def verify_commit_hash(block: Block, previous: bytes | None) -> bytes | None:
+    """Recompute a full block's commit hash and compare (2.8): ``CommitHashMismatch``.
+
+    ``previous`` is the commit hash of the block before: empty before block 1, None if unknown.
+    Returns this block's, None where it states none (an orderer's copy). Nothing is compared for a
+    header without data, an unknown ``previous``, or a block whose updates need the state. This
+    proves that the flags belong to the state history of the peer that served the block; that
+    other organisations' peers have the same history takes comparing with theirs.
+    """
+    try:
+        stated = blocks.stated_commit_hash(block)
+        flags = blocks.transactions_filter(block)
+        if block.number == 0:
+            return stated
+        if block.envelopes is None or previous is None or not (flags or stated):
+            return stated or None
+        updates = block_updates(block.number, block.envelopes, flags)
+    except NeedsStateError:
+        return stated or None
+    except BlockError as error:
+        raise errors.MalformedBlock(str(error), number=block.number, hash=block.hash) from error
+    computed = commit_hash(flags, updates, previous)
+    if computed != stated:
+        raise errors.CommitHashMismatch(block.number, block.hash, stated, computed)
+    return stated
+
+
+def _check_metadata(block: Block) -> None:
+    if len(block.metadata) < blocks.METADATA_ENTRIES:
+        raise errors.MissingMetadata(block.number, block.hash, len(block.metadata))
+
+
+def _signature_entry(block: Block) -> blocks.SignatureEntry:
+    try:
+        return blocks.signature_entry(block)
+    except BlockError as error:
+        raise errors.MalformedBlock(str(error), number=block.number, hash=block.hash) from error
+
+
+def _claimed_signer(
+    config: ChannelConfig, block: Block, item: BlockSignature
+) -> Iterable[tuple[bytes, bytes]]:
+    """Yield (header that is signed, serialized identity); nothing for an unknown consenter.
+
+    The form is chosen per signature, by the rule of 2.3.
+    """
+    try:
+        if config.bft_signatures and not item.signature_header and item.identifier_header:
+            header = common_pb2.IdentifierHeader.FromString(item.identifier_header)
+            consenter = config.consenter(header.identifier)
+            if consenter is not None:
+                yield item.identifier_header, consenter.serialized
+        else:
+            creator = common_pb2.SignatureHeader.FromString(item.signature_header).creator
+            yield item.signature_header, creator
+    except DecodeError as error:
+        raise errors.MalformedBlock(
+            f"block {block.number}: a signature's header cannot be read",
+            number=block.number,
+            hash=block.hash,
+        ) from error
