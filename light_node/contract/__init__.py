@@ -1,1 +1,1 @@
-"""The market contract over an abstract ledger state with Fabric's semantics."""
+"""The market contract over an abstract ledger state with Fabric's semantics (docs/contract.md)."""

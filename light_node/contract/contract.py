@@ -2,12 +2,44 @@
 
 from collections.abc import Callable, Mapping
 
+from light_node.contract import accounts, clearing, delivery, participants, quoting, slots
 from light_node.contract.errors import Code, ContractError
 from light_node.contract.stub import OK, Invocation, Response
 
 Function = Callable[[Invocation], bytes]
 
-FUNCTIONS: Mapping[str, Function] = {}
+TRANSACTIONS: Mapping[str, Function] = {
+    "Admit": participants.admit,
+    "Delist": participants.delist,
+    "Reinstate": participants.reinstate,
+    "OpenSlot": slots.open_slot,
+    "SubmitQuote": quoting.submit_quote,
+    "CloseRound": quoting.close_round,
+    "PublishStanding": quoting.publish_standing,
+    "ClearSlot": clearing.clear_slot,
+    "SubmitReading": delivery.submit_reading,
+    "CloseDelivery": delivery.close_delivery,
+    "SettleSlot": delivery.settle_slot,
+}
+"""Functions that change the ledger: to be submitted."""
+
+QUERIES: Mapping[str, Function] = {
+    "GetSlot": slots.get_slot,
+    "ListSlots": slots.list_slots,
+    "GetQuotes": quoting.get_quotes,
+    "GetStanding": quoting.get_standing,
+    "GetClearing": clearing.get_clearing,
+    "GetOrders": clearing.get_orders,
+    "GetReadings": delivery.get_readings,
+    "GetSettlement": delivery.get_settlement,
+    "GetParticipant": participants.get_participant,
+    "ListParticipants": participants.list_participants,
+    "GetAccount": accounts.get_account,
+    "GetPots": accounts.get_pots,
+}
+"""Functions that only read, for any member of the channel: to be evaluated."""
+
+FUNCTIONS: Mapping[str, Function] = {**TRANSACTIONS, **QUERIES}
 
 
 def invoke(invocation: Invocation) -> Response:

@@ -32,6 +32,7 @@ class Code(Enum):
     SIDE_CHANGED = (409, "a later round may not change a quote's side")
     ENERGY_RAISED = (409, "a later round may not raise a quote's energy")
     FIRST_QUOTE_TOO_LATE = (409, "first quotes are collected in round 1 only")
+    TOO_MANY_REVISIONS = (409, "the reading was corrected as often as is allowed")
     TOO_MANY_QUOTES = (409, "the slot holds more quotes than one transaction may clear")
     CONTRADICTION = (409, "what is recomputed from the ledger differs from what is recorded")
 
