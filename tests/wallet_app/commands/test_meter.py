@@ -1,0 +1,176 @@
+"""``prosumer-wallet meter``: exit codes, output, and bad input."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wallet_app import cli
+from wallet_app.commands.meter import unhex
+from wallet_app.meter.dlt645 import encode, read_request
+
+METER = "123456789012"
+FRAME = encode(METER, 0x91, bytes.fromhex("0000010056341200"))
+REQUEST = read_request(METER, 0x00010000).hex()
+
+Decode = Callable[..., tuple[int, Any]]
+
+
+@pytest.fixture
+def decode(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Decode:
+    def run(data: bytes, *options: str, protocol: str = "dlt645") -> tuple[int, Any]:
+        path = tmp_path / "telegram"
+        path.write_bytes(data)
+        code = cli.main(["meter", "decode", "--protocol", protocol, *options, str(path)])
+        return code, json.loads(capsys.readouterr().out)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        FRAME,
+        FRAME.hex().encode(),
+        FRAME.hex(" ").upper().encode() + b"\r\n",
+        FRAME.hex(":").encode(),
+        ", ".join(f"0x{b:02x}" for b in FRAME).encode(),
+    ],
+    ids=["raw", "hex", "spaced", "colons", "0x"],
+)
+def test_hex_text_and_raw_bytes(data: bytes, decode: Decode):
+    code, out = decode(data)
+    assert code == 0
+    assert out == {"readings": [{"meter_id": METER, "import_kwh": "1234.56"}], "problems": []}
+
+
+def test_damaged_frame_is_no_reading(decode: Decode):
+    damaged = bytearray(FRAME)
+    damaged[14] ^= 1
+    code, out = decode(b"\xfe\xfe" + bytes(damaged))
+    assert code == 1
+    assert out == {"readings": [], "problems": [{"kind": "checksum", "at": 2}]}
+
+
+def test_reply_to_the_request(decode: Decode):
+    assert decode(FRAME, "--request", REQUEST)[0] == 0
+    code, out = decode(FRAME, "--request", read_request(METER, 0x00020000).hex())
+    assert code == 1
+    assert out["problems"][0]["kind"] == "other_identifier"
+
+
+def test_only_this_meter(decode: Decode):
+    assert decode(FRAME, "--meter", METER)[0] == 0
+    code, out = decode(FRAME, "--meter", "1")
+    assert code == 1
+    assert out["problems"][0]["kind"] == "other_meter"
+
+
+def test_chunks_change_nothing(decode: Decode):
+    assert decode(FRAME * 3, "--chunks", "50") == decode(FRAME * 3)
+
+
+def test_empty_file(decode: Decode):
+    assert decode(b"") == (1, {"readings": [], "problems": []})
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--protocol", "dlt645", "--request", "6", "FILE"], "hex digits"),
+        (["--protocol", "dlt645", "--request", "1234", "FILE"], "request frame"),
+        (["--protocol", "dlt645", "--meter", "twelve", "FILE"], "meter address"),
+        (["--protocol", "dlt645", "--chunks", "0", "FILE"], "--chunks"),
+        (["--protocol", "dlt645", "no-such-file"], "cannot read"),
+    ],
+)
+def test_bad_input(
+    options: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    path = tmp_path / "telegram"
+    path.write_bytes(FRAME)
+    arguments = [str(path) if option == "FILE" else option for option in options]
+    assert cli.main(["meter", "decode", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("options", [["decode", "--protocol", "morse", "x"], ["decode", "x"], []])
+def test_bad_usage(options: list[str], capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["meter", *options])
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_text_that_is_no_hex_stays_as_it_is():
+    assert unhex(b"/XMX5 telegram") == b"/XMX5 telegram"
+    assert unhex(b"  \n") == b"  \n"
+
+
+def test_list(capsys: pytest.CaptureFixture[str]):
+    code = cli.main(["meter", "list", "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert code == (0 if found else 1)
+
+
+def test_read_without_a_port(capsys: pytest.CaptureFixture[str]):
+    assert cli.main(["meter", "read", "/dev/no-such-port", "--timeout", "0.3"]) == 1
+    assert "plug in the adapter" in capsys.readouterr().err
+
+
+MARKET = {
+    "wall": "2026-06-21T00:00:00+00:00",
+    "market": "2026-06-21T00:00:00+00:00",
+    "rate": 960,
+}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX")
+def test_simulate_serves_a_meter_and_obeys(capsys: pytest.CaptureFixture[str]):
+    command = [sys.executable, "-c", "import wallet_app.cli as c; raise SystemExit(c.main())"]
+    command += ["meter", "simulate", "--market-time", json.dumps(MARKET), "--pv-kwp", "0"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        first = json.loads(process.stdout.readline())
+        assert first["origin"] == "simulated"
+        process.stdin.write(b'no json\n{"battery_w": -1200}\n')
+        process.stdin.flush()
+        assert b"battery command ignored" in process.stderr.readline()
+        while (state := json.loads(process.stdout.readline()))["battery_w"] == 0:
+            assert state["battery_wh"] == 5000
+        assert state["battery_w"] == -1200
+        assert state["grid_w"] == pytest.approx(state["house_w"] - 1200, abs=2)
+        assert cli.main(["meter", "read", first["port"], "--json"]) == 0
+        reading = json.loads(capsys.readouterr().out)
+        assert reading["meter_id"] == first["address"]
+        assert reading["origin"] == "simulated"
+        os.kill(process.pid, signal.SIGINT)
+        assert process.wait(20) == 128 + signal.SIGINT
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--home", "castle"], "no home 'castle'"),
+        (["--address", "twelve"], "meter address"),
+        (["--pv-kwp", "-1"], "negative"),
+        (["--battery-kwh", "-1"], "negative"),
+        (["--market-time", "{}"], "--market-time"),
+    ],
+)
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX")
+def test_simulate_bad_input(options: list[str], words: str, capsys: pytest.CaptureFixture[str]):
+    assert cli.main(["meter", "simulate", *options]) == 2
+    assert words in capsys.readouterr().err
