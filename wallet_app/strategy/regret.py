@@ -1,0 +1,196 @@
+"""Everybody's regret at a profile, exactly: the most each could gain by another price alone.
+
+The profile is judged under its own standing (:class:`~wallet_app.strategy.ladder.Profile`), that
+is, as the next round would see it. A seller's candidates are the occupied levels between its
+bounds h and g, one tick below each, and "far below"; see :mod:`wallet_app.strategy.game` for why
+no other price can be better. Almost everybody is dismissed before that by one inequality: a
+matched seller can gain only above the lowest clearing price, where at least ``spill`` Wh of the
+energy now sold there come before its own.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wallet_app.strategy.ladder import _PAIRS_AT_ONCE, Flags, Half, Integers, Money, Profile
+
+
+@dataclass(frozen=True, eq=False)
+class Regrets:
+    """Regret of every player in Wh·tick and the price that would bring it (else the own quote)."""
+
+    profile: Profile
+    gain: Money
+    deviation: Integers
+
+    @cached_property
+    def maximum(self) -> int:
+        """The largest regret; zero certifies a Nash equilibrium."""
+        return int(self.gain.max()) if len(self.gain) else 0
+
+
+def regrets(profile: Profile) -> Regrets:
+    """Return the exact regret of every player of ``profile`` under the profile's own standing."""
+    players = profile.players
+    gain: Money = np.zeros(len(players), np.int64 if players.money_fits else object)
+    deviation = profile.quotes.copy()
+    for half, filled in zip(profile.halves, profile.half_fills, strict=True):
+        if len(half.members):
+            _side(profile, half, filled, gain, deviation)
+    return Regrets(profile, gain, deviation)
+
+
+def _side(profile: Profile, half: Half, filled: Integers, gain: Money, deviation: Integers) -> None:
+    """Write the regrets of one side into ``gain`` and ``deviation``."""
+    players = profile.players
+    price = 0 if profile.price is None else half.sign * profile.price
+    reservation = half.sign * players.reservation[half.members]
+    keep = _could_gain(half, filled, reservation, price)
+    if not len(keep):
+        return
+    seen = _Seen(half, keep, filled, reservation, price, players.money_fits)
+    occupied = profile.occupied
+    if half.sign < 0:
+        occupied = len(half.price) - 1 - occupied[::-1]
+    # Floor and cap are candidates whether or not somebody quotes them.
+    ends = (0, len(half.price) - 1)
+    occupied = np.unique(np.append(occupied, ends))
+    first = np.searchsorted(occupied, seen.low[0])
+    counts = np.searchsorted(occupied, seen.high[1], "right") - first
+    upto = np.cumsum(counts)
+    best, at = seen.far_off()
+    start = 0
+    while start < len(keep):
+        # As many players at once as give about a million pairs, one at the least.
+        done = int(upto[start - 1]) if start else 0
+        stop = max(int(np.searchsorted(upto, done + _PAIRS_AT_ONCE)), start + 1)
+        part = slice(start, stop)
+        value, where = seen.best_level(part, occupied, first[part], counts[part])
+        better = value > best[part]
+        best[part] = np.where(better, value, best[part])
+        at[part] = np.where(better, where, at[part])
+        start = stop
+    won = best > seen.payoff
+    index = half.members[keep[won]]
+    gain[index] = (best - seen.payoff)[won]
+    deviation[index] = half.sign * at[won]
+
+
+def _could_gain(
+    half: Half, filled: Integers, reservation: Integers, price: int
+) -> NDArray[np.intp]:
+    """Return the members that a first inequality does not dismiss (positions on this side).
+
+    Full and content (reservation at most the price): a gain needs a price above the lowest
+    clearing price; there ``spill`` Wh of what is quoted up to it come before the own energy.
+    Without energy sold: a gain needs a price above the reservation, and the highest price that
+    still sells is the g of :mod:`~wallet_app.strategy.game`, at most ``highest``.
+    """
+    lowest = int(half.unit_level(half.units[0]))
+    spill = int(half.own_upto[lowest] - (half.wanted[lowest + 1 :][:1].sum()))
+    full = (filled == half.energy) & (reservation <= price)
+    idle = filled == 0
+    highest = half.price[half.unit_level(half.units[1] + half.energy)] if idle.any() else price
+    maybe: Flags = np.where(full, half.energy > spill, ~idle | (reservation < highest))
+    return np.flatnonzero(maybe)
+
+
+class _Seen:
+    """The market as each of the kept members of one side sees it, with its own quote taken out."""
+
+    def __init__(
+        self,
+        half: Half,
+        keep: NDArray[np.intp],
+        filled: Integers,
+        reservation: Integers,
+        price: int,
+        money_fits: bool,
+    ) -> None:
+        self.half = half
+        self.level, self.energy = half.level[keep], half.energy[keep]
+        self.matched = filled[keep] > 0
+        self.reservation: Money = reservation[keep]
+        sold: Money = filled[keep]
+        if not money_fits:
+            self.reservation, sold = self.reservation.astype(object), sold.astype(object)
+        self.payoff = (price - self.reservation) * sold
+        # Levels of h and g for the lower and the upper unit of the price rule (twice the same
+        # unless totals are equal).
+        self.low, self.high = zip(*(self._edges(unit) for unit in half.units), strict=True)
+
+    def _edges(self, unit: int) -> tuple[Integers, Integers]:
+        """Return the levels of the (unit − q)-th and the unit-th lowest Wh of the others."""
+        half = self.half
+        here = int(half.unit_level(unit))
+        below = half.unit_level(unit - self.energy)
+        above = half.unit_level(unit + self.energy)
+        return (
+            np.where(below < self.level, below, here),
+            np.where(here < self.level, here, above),
+        )
+
+    def far_off(self) -> tuple[Money, Integers]:
+        """Return the better of asking less than h and asking the cap, payoff and price.
+
+        Below h everything sells, whatever the rank; above g nothing does, which is best for who
+        would sell at a loss. At the floor or cap there is nothing beyond; these are levels then.
+        """
+        half = self.half
+        edge = half.price[self.low[0]]
+        paid = half.middle(edge, half.price[self.low[1]])
+        possible = edge > half.price[0]
+        value = np.where(possible, (paid - self.reservation) * self.energy, self.payoff)
+        stop = (self.high[1] < len(half.price) - 1) & (value < 0)
+        return np.where(stop, 0, value), np.where(stop, half.price[-1], edge - 1)
+
+    def best_level(
+        self, part: slice, occupied: NDArray[np.intp], first: Integers, counts: Integers
+    ) -> tuple[Money, Integers]:
+        """Return the best payoff, and its price, at or just below an occupied level."""
+        starts = np.cumsum(counts) - counts
+        who = np.repeat(np.arange(len(counts)), counts)
+        spot = np.arange(len(who)) - starts[who] + first[who]
+        level = occupied[spot]
+        at, under = self._payoffs(part, who, level, occupied[np.maximum(spot - 1, 0)])
+        value = np.maximum(at, under)
+        best = np.maximum.reduceat(value, starts)
+        # The lowest price that gives the best payoff.
+        price = self.half.price[level] - (under >= at)
+        hit = np.flatnonzero(value == best[who])
+        order = hit[np.unique(who[hit], return_index=True)[1]]
+        return best, price[order]
+
+    def _payoffs(
+        self, part: slice, who: NDArray[np.intp], level: NDArray[np.intp], before: Integers
+    ) -> tuple[Money, Money]:
+        """Return the payoffs of asking a level's price and of asking one tick less.
+
+        Rank: a matched player stands before everybody dearer and behind everybody cheaper; an
+        unmatched one stands behind the matched and, beside another unmatched, finds no room. At
+        its own level a player has what it has.
+        """
+        half = self.half
+        own_level, energy = self.level[part][who], self.energy[part][who]
+        room = half.room[level] + np.where(own_level < level, energy, 0)
+        behind = np.where(self.matched[part][who] & (level > own_level), 0, half.own[level])
+        price = half.price[level]
+        tied = np.minimum(np.maximum(room - behind, 0), energy)
+        sold = np.minimum(np.maximum(room, 0), energy)
+        gap = price - half.price[before] > 1
+        reservation, payoff = self.reservation[part][who], self.payoff[part][who]
+        at = (self._paid(part, who, price) - reservation) * tied
+        under = (self._paid(part, who, price - 1) - reservation) * sold
+        return np.where(level == own_level, payoff, at), np.where(gap, under, payoff)
+
+    def _paid(self, part: slice, who: NDArray[np.intp], price: Integers) -> Integers:
+        """Return the price of the slot when the player asks ``price``: kept between h and g."""
+        half = self.half
+        low, high = (
+            np.minimum(np.maximum(price, half.price[h[part][who]]), half.price[g[part][who]])
+            for h, g in zip(self.low, self.high, strict=True)
+        )
+        result: Integers = half.middle(low, high)
+        return result
