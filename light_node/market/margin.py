@@ -78,8 +78,8 @@ def find_margin(
     if not supply or not demand or ask_prices.min() > bid_prices.max():
         return nothing
     crossing = _crossing(ask_prices, ask_energies, bid_prices, bid_energies)
-    ask_fills = np.where(ask_prices < crossing, ask_energies, 0)
-    bid_fills = np.where(bid_prices >= crossing, bid_energies, 0)
+    ask_fills = ask_energies * (ask_prices < crossing)
+    bid_fills = bid_energies * (bid_prices >= crossing)
     sold, bought = int(ask_fills.sum()), int(bid_fills.sum())
     if sold > bought:
         _share(Side.BUY, bid_prices == crossing - 1, bid_energies, sold - bought, bid_fills, rank)
@@ -123,8 +123,11 @@ def _crossing(
         else:
             low, sold = middle, sold_at_middle
             keep_asks, keep_bids = ~cheap, bid_prices > middle
-        ask_prices, ask_energies = ask_prices[keep_asks], ask_energies[keep_asks]
-        bid_prices, bid_energies = bid_prices[keep_bids], bid_energies[keep_bids]
+        # np.compress: with a mask that has no pattern it is thrice as quick as an index.
+        ask_prices = np.compress(keep_asks, ask_prices)
+        ask_energies = np.compress(keep_asks, ask_energies)
+        bid_prices = np.compress(keep_bids, bid_prices)
+        bid_energies = np.compress(keep_bids, bid_energies)
     # S steps up at asks and D steps down just above bids (those at low are dropped by now), so p*
     # is one of these points, or high itself.
     points = np.concatenate((ask_prices, bid_prices + 1, [low + 1]))
@@ -165,9 +168,10 @@ def _price_between(
 ) -> int:
     """Return the price where everyone served is served in full (last three rows of the table)."""
     sold, bought = ask_fills > 0, bid_fills > 0
-    last_ask, last_bid = int(ask_prices[sold].max()), int(bid_prices[bought].min())
-    next_ask = int(ask_prices[~sold].min(initial=bounds.cap))
-    next_bid = int(bid_prices[~bought].max(initial=bounds.floor))
+    last_ask = int(np.compress(sold, ask_prices).max())
+    last_bid = int(np.compress(bought, bid_prices).min())
+    next_ask = int(np.compress(~sold, ask_prices).min(initial=bounds.cap))
+    next_bid = int(np.compress(~bought, bid_prices).max(initial=bounds.floor))
     if market is Market.BUYER:
         return min(next_ask, last_bid)
     if market is Market.SELLER:
