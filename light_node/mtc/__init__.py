@@ -1,1 +1,1 @@
-"""The matchmaking trading centre's driver: opens slots, closes rounds, clears and settles on time."""
+"""The matchmaking trading centre: the timetable of a slot, and the operator that keeps to it."""
