@@ -206,7 +206,7 @@ class Failure:
         context.abort(self.code, self.text)
 
 
-Script = list[Failure | Callable[[], None]]
+Script = list[Failure | Callable[[grpc.ServicerContext], object]]
 
 
 @dataclass
@@ -279,7 +279,7 @@ class FakePeer:
             if isinstance(step, Failure):
                 step.raise_in(context)
             else:
-                step()
+                step(context)
 
     def _evaluate(self, request: Any, context: grpc.ServicerContext) -> Any:
         opened = open_proposal(request.proposed_transaction)
