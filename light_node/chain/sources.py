@@ -18,6 +18,7 @@ from light_node.fabric import crypto
 from light_node.fabric.channel_config import ChannelConfig
 from light_node.fabric.connection import connect
 from light_node.fabric.deliver import DeliverClient
+from light_node.fabric.errors import Unavailable
 from light_node.fabric.identity import SigningIdentity
 from light_node.fabric.msp import MspError
 from light_node.fabric.profile import NetworkProfile
@@ -66,7 +67,7 @@ class Source(Protocol):
         ...
 
     def close(self) -> None:
-        """End every call under way."""
+        """End every call under way; later ones fail."""
         ...
 
 
@@ -91,6 +92,7 @@ class GrpcSource:
         self._lock = threading.Lock()
         self._channel: grpc.Channel | None = None
         self._client: DeliverClient | None = None
+        self._closed = False
 
     def newest(self) -> bytes:
         """Return the node's newest block, without data if the server can."""
@@ -106,14 +108,17 @@ class GrpcSource:
         return self._connected().blocks(start, stop, headers_only=True)
 
     def close(self) -> None:
-        """End every call under way."""
+        """End every call under way; later ones raise ``Unavailable``."""
         with self._lock:
+            self._closed = True
             channel, self._channel, self._client = self._channel, None, None
         if channel is not None:
             channel.close()
 
     def _connected(self) -> DeliverClient:
         with self._lock:
+            if self._closed:
+                raise Unavailable("the light node has been stopped")
             if self._client is None:
                 identity, channel_id, clock = self._arguments
                 self._channel = connect(self.address, self._tls_root_pem)

@@ -34,6 +34,7 @@ from light_node.chain import errors, trust
 from light_node.chain.trust import TrustRoot
 from light_node.chain.verify import TrustedState, Verified
 from light_node.fabric.block import block_hash
+from light_node.fabric.channel_config import ChannelConfig
 
 _MAGIC = b"PWHEAD\x00\x01"  # the last byte is the version
 _HEADER = struct.Struct(">8sQ32s32sI")
@@ -66,6 +67,7 @@ class HeaderStore:
         self._directory = directory
         self._configs = directory / "configs"
         self._lock = threading.RLock()
+        self._older_configs: dict[int, ChannelConfig] = {}
         self._lock_file: BinaryIO | None = None
         self._file: BinaryIO | None = None
         try:
@@ -121,6 +123,28 @@ class HeaderStore:
             return self._config_path(number).read_bytes()
         except FileNotFoundError:
             return None
+
+    def config_before(self, number: int) -> ChannelConfig | None:
+        """Return the configuration under which block ``number`` is verified, None if unknown.
+
+        That is the one in force after the block before it, which must be stored.
+        """
+        if not self._first < number <= self.state.number + 1:
+            return None
+        before = self.header(number - 1)
+        index = self._first if before is None else before.config
+        if index == self.state.config.block_number:
+            return self.state.config
+        with self._lock:
+            known = self._older_configs.get(index)
+        if known is None:
+            raw = self.config_block(index)
+            if raw is None:
+                return None
+            known = trust.load(raw).config
+            with self._lock:
+                self._older_configs[index] = known
+        return known
 
     def size_bytes(self) -> int:
         """Return how much disk the headers take, without the configuration blocks."""

@@ -1,0 +1,73 @@
+"""What is kept when a source shows something that does not fit: both headers, as received.
+
+One JSON file per case in ``conflicts`` beside the header store, so that operators can be shown who
+said what. The number of files is bounded: a source cannot fill the disk.
+"""
+
+import base64
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from light_node import jsonio
+from light_node.chain.store import replace_file
+
+MAX_FILES = 100
+MAX_BLOCK_BYTES = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """Two different things shown for one block number, or one that does not verify.
+
+    ``ours`` and ``theirs`` are serialized blocks as received (``ours`` None if no longer at hand).
+    """
+
+    channel: str
+    number: int
+    organization: str
+    address: str
+    seen_at: datetime
+    reason: str
+    our_hash: bytes | None
+    ours: bytes | None
+    theirs: bytes
+    trust_root: bytes
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the form written to disk; block bytes in base64, cut off when oversized."""
+        return {
+            "version": 1,
+            "channel": self.channel,
+            "number": self.number,
+            "organization": self.organization,
+            "address": self.address,
+            "seen_at": self.seen_at.isoformat(),
+            "reason": self.reason,
+            "our_hash": None if self.our_hash is None else self.our_hash.hex(),
+            "our_block": None if self.ours is None else _encode(self.ours),
+            "their_block": _encode(self.theirs),
+            "trust_root": self.trust_root.hex(),
+        }
+
+
+def keep(directory: Path, conflict: Conflict) -> Path | None:
+    """Write a conflict below ``directory``; None when the bound of files is reached.
+
+    A case that is there already is not written twice. ``OSError`` if the disk refuses.
+    """
+    folder = directory / "conflicts"
+    folder.mkdir(parents=True, exist_ok=True)
+    name = "".join(c if c.isalnum() else "-" for c in conflict.organization)[:60]
+    path = folder / f"{conflict.number:010}-{name}.json"
+    if path.exists():
+        return path
+    if sum(1 for _ in folder.glob("*.json")) >= MAX_FILES:
+        return None
+    replace_file(path, jsonio.canonical_dumps(conflict.to_json()))
+    return path
+
+
+def _encode(raw: bytes) -> str:
+    return base64.b64encode(raw[:MAX_BLOCK_BYTES]).decode()

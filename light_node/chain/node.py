@@ -1,0 +1,213 @@
+"""The light node as the wallet and the commands use it: profile and identity in, proofs out."""
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from light_node.chain import blocks, errors, trust, verify
+from light_node.chain.agreement import judge, validity_digest
+from light_node.chain.blocks import BlockTransaction, FullBlock
+from light_node.chain.sources import Source, from_profile
+from light_node.chain.status import Level, SyncStatus
+from light_node.chain.store import HeaderStore
+from light_node.chain.sync import ChainSync, Listener
+from light_node.clock import Clock
+from light_node.fabric.channel_config import ChannelConfig
+from light_node.fabric.errors import FabricError
+from light_node.fabric.identity import SigningIdentity
+from light_node.fabric.profile import NetworkProfile
+from light_node.fabric.transaction import ParsedTransaction
+
+_CACHED_BLOCKS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedTransaction:
+    """A transaction in a verified block, and how far its validity is proved.
+
+    ``organizations`` are those whose peers state flags and commit hash. ``problems`` says what a
+    peer should have refused; a VALID transaction with problems is ``DISPUTED``. ``transaction`` is
+    None where the envelope is no chaincode invocation.
+    """
+
+    entry: BlockTransaction
+    level: Level
+    organizations: tuple[str, ...]
+    transaction: ParsedTransaction | None
+    problems: tuple[str, ...] = ()
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether the transaction took effect, as far as ``level`` goes."""
+        return self.entry.is_valid
+
+
+class LightNode:
+    """Follows one channel. Thread-safe; at most one per store directory.
+
+    ``TrustRootError`` if the profile's trust root is expired or not what it says,
+    ``TooFewOrganizations`` if its nodes belong to fewer than two, ``StoreError`` if ``store_dir``
+    cannot be used. ``endorsement_policy`` is the chaincode's serialized ``ApplicationPolicy``.
+    ``sources`` replaces the profile's peers.
+    """
+
+    def __init__(
+        self,
+        profile: NetworkProfile,
+        store_dir: Path,
+        identity: SigningIdentity,
+        clock: Clock,
+        *,
+        sources: Sequence[Source] | None = None,
+        endorsement_policy: bytes = blocks.DEFAULT_ENDORSEMENT,
+    ) -> None:
+        self._profile = profile
+        self.root = trust.from_profile(profile.trust_root)
+        self.root.check_expiry(clock.now())
+        self._endorsement_policy = endorsement_policy
+        self._own_organization = identity.msp_id
+        self._cache: dict[int, FullBlock] = {}
+        self._cache_lock = threading.Lock()
+        self._store = HeaderStore(store_dir, self.root)
+        try:
+            if sources is None:
+                sources = from_profile(profile, self._store.state.config, identity, clock)
+            self._sync = ChainSync(self.root, self._store, sources, clock, store_dir)
+        except errors.ChainError:
+            self._store.close()
+            raise
+
+    # -- running --------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start following the channel in threads of its own; returns at once."""
+        self._sync.start()
+
+    def stop(self) -> None:
+        """Stop following and close the store."""
+        self._sync.stop()
+        self._store.close()
+
+    def __enter__(self) -> "LightNode":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def status(self) -> SyncStatus:
+        """Return what is verified, who agrees and what is being waited for."""
+        return self._sync.status()
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Call ``listener`` with the status after every change, from worker threads."""
+        return self._sync.subscribe(listener)
+
+    def wait_height(self, height: int, timeout: float, *, agreed: bool = False) -> bool:
+        """Wait until ``height`` blocks (0 to height−1) are verified, or agreed on; False if not."""
+        return self._sync.wait_height(height, timeout, agreed=agreed)
+
+    def wait(self, condition: Callable[[SyncStatus], bool], timeout: float) -> bool:
+        """Wait until ``condition`` holds for the status; False after ``timeout`` seconds."""
+        return self._sync.wait(condition, timeout)
+
+    # -- proofs ---------------------------------------------------------------------------------
+
+    @property
+    def config(self) -> ChannelConfig:
+        """The verified channel configuration in force at the tip."""
+        return self._store.state.config
+
+    def block_hash(self, number: int) -> bytes | None:
+        """Return the verified hash of a block, None if it is not verified (yet)."""
+        return self._store.hash(number)
+
+    def block(self, number: int) -> FullBlock:
+        """Return the full block ``number``, proved against its verified header.
+
+        Fetched from the user's own organisation first, then from the others; ``NotVerified`` if
+        the header is not verified yet or nobody serves the data.
+        """
+        with self._cache_lock:
+            known = self._cache.get(number)
+        if known is not None:
+            return known
+        expected = self._verified_hash(number)
+        refusals: list[str] = []
+        for source in self._preferred_sources():
+            try:
+                full = blocks.open_block(source.block(number), expected)
+            except (FabricError, errors.VerificationError) as error:
+                refusals.append(f"{source.organization}: {error}")
+                continue
+            self._sync.agreement.show(source.organization, full.block, peer=source.kind == "peer")
+            self._remember(full)
+            return full
+        raise errors.NotVerified(f"nobody serves block {number}: {'; '.join(refusals)}")
+
+    def transaction(self, block_number: int, transaction_id: str) -> VerifiedTransaction:
+        """Return a transaction of a block with its proof; ``NotVerified`` if it is not in there."""
+        full = self.block(block_number)
+        entry = full.find(transaction_id)
+        if entry is None:
+            raise errors.NotVerified(
+                f"transaction {transaction_id[:16]}… is not in block {block_number}"
+            )
+        level, organizations = self.validity(block_number)
+        if validity_digest(full.block) not in (
+            None,
+            *self._sync.agreement.shown(block_number).values(),
+        ):
+            level = Level.DISPUTED  # the copy at hand has other flags than any peer's stream
+        transaction, problems = None, tuple[str, ...]()
+        if blocks.is_endorser_transaction(entry):
+            config = self._store.config_before(block_number) or self._store.state.config
+            transaction, problems = blocks.check_transaction(
+                config, entry.envelope, self._endorsement_policy
+            )
+        if entry.is_valid and problems:
+            level = Level.DISPUTED
+        return VerifiedTransaction(entry, level, organizations, transaction, problems)
+
+    def validity(self, number: int) -> tuple[Level, tuple[str, ...]]:
+        """Say how far organisations agree on flags and commit hash of a verified block.
+
+        Uses what their streams showed; asks the peers of the others where that is not enough.
+        """
+        expected = self._verified_hash(number)
+        shown = self._sync.agreement.shown(number)
+        if len(shown) < 2:
+            shown = self._ask_validity(number, expected)
+        return judge(shown)
+
+    # -- inside ---------------------------------------------------------------------------------
+
+    def _verified_hash(self, number: int) -> bytes:
+        expected = self._store.hash(number)
+        if expected is None:
+            raise errors.NotVerified(f"block {number} is not verified yet")
+        return expected
+
+    def _preferred_sources(self) -> list[Source]:
+        peers = [s for s in self._sync.sources if s.kind == "peer"]
+        others = [s for s in self._sync.sources if s.kind != "peer"]
+        return sorted(peers, key=lambda s: s.organization != self._own_organization) + others
+
+    def _ask_validity(self, number: int, expected: bytes) -> dict[str, bytes]:
+        for source in self._sync.sources:
+            if source.kind != "peer":
+                continue
+            try:
+                block = verify.parse(source.block(number, headers_only=True))
+                verify.verify_hash(block, expected)
+            except (FabricError, errors.VerificationError):
+                continue  # its follower reports what is wrong with this source
+            self._sync.agreement.show(source.organization, block, peer=True)
+        return self._sync.agreement.shown(number)
+
+    def _remember(self, full: FullBlock) -> None:
+        with self._cache_lock:
+            while len(self._cache) >= _CACHED_BLOCKS:
+                del self._cache[next(iter(self._cache))]
+            self._cache[full.number] = full

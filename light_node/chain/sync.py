@@ -1,0 +1,478 @@
+"""Following a channel through nodes of several organisations at once.
+
+Every source has a thread that reads its block stream. Whoever brings the next block first has it
+verified and stored; what the others show for the same number is compared with it. So the tip is
+both fetched and cross-checked with the latency of the network, and a source that withholds blocks
+is told from a quiet channel by the others. Far behind, one source feeds batches (signatures on
+configuration blocks and on the last of each batch, hash links for the rest:
+:func:`~light_node.chain.verify.verify_blocks`) while the others wait.
+
+Sources of at least two organisations are a required argument: optional security is left off. A
+source that is down is tried again for ever; one that shows something that does not verify is
+quarantined and what it showed is kept; two histories that are *both* signed stop everything.
+"""
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from light_node.chain import errors, evidence, verify
+from light_node.chain.agreement import Agreement
+from light_node.chain.sources import Source, Stream, check_organizations
+from light_node.chain.status import PeerState, PeerStatus, SyncStatus
+from light_node.chain.store import HeaderStore
+from light_node.chain.trust import TrustRoot
+from light_node.chain.verify import TrustedState
+from light_node.clock import Clock
+from light_node.fabric.block import Block
+from light_node.fabric.channel_config import ChannelConfig
+from light_node.fabric.errors import FabricError, Unavailable
+
+BATCH_BLOCKS = 500
+BATCH_BYTES = 8 * 1024 * 1024
+NEAR = 50
+"""Up to so many blocks behind, a source is simply followed; beyond, one source feeds batches."""
+FIRST_RETRY_S, LAST_RETRY_S = 0.25, 5.0
+QUARANTINE_S = 60.0
+STALLED_S = 20.0
+BEHIND_S = 2.0
+"""A source whose newest header is not our tip for so long is no longer counted as agreeing."""
+_RECENT_BLOCKS = 64
+
+Listener = Callable[[SyncStatus], None]
+
+
+@dataclass
+class _Tracker:
+    """What is known of one source. Written under the lock."""
+
+    source: Source
+    state: PeerState = PeerState.CONNECTING
+    height: int | None = None
+    matched: int | None = None
+    behind_since: float | None = None
+    last_seen: datetime | None = None
+    progress: float = 0.0
+    error: str = ""
+    foreign: str = ""
+    stream: Stream | None = field(default=None, repr=False)
+
+
+class ChainSync:
+    """Keeps a header store at the tip of its channel; see the module's text.
+
+    ``sources`` must belong to two organisations at least (``TooFewOrganizations``). ``directory``
+    is where conflicts are kept. Nothing runs before :meth:`start`. Thread-safe.
+    """
+
+    def __init__(
+        self,
+        root: TrustRoot,
+        store: HeaderStore,
+        sources: Sequence[Source],
+        clock: Clock,
+        directory: Path,
+    ) -> None:
+        check_organizations(sources)
+        self._root = root
+        self._store = store
+        self._clock = clock
+        self._directory = directory
+        self._trackers = [_Tracker(source) for source in sources]
+        self._changed = threading.Condition()
+        self._feeding = threading.Lock()
+        self._feeder: _Tracker | None = None
+        self._stopping = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._listeners: list[Listener] = []
+        self._agreement = Agreement()
+        self._recent: dict[int, bytes] = {}
+        self._fork: errors.Fork | None = None
+        self._problem = ""
+        self._blocks_verified = 0
+        self._signatures_verified = 0
+        self._newest_at: datetime | None = None
+
+    # -- for callers ----------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start following; returns at once."""
+        if self._threads:
+            raise RuntimeError("the light node is running already")
+        for number, tracker in enumerate(self._trackers):
+            name = f"light-node-{number}-{tracker.source.organization}"
+            thread = threading.Thread(target=self._run, args=(tracker,), name=name, daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def stop(self, timeout: float = 10.0) -> None:
+        """End all streams and wait for the threads, at most ``timeout`` seconds each."""
+        self._end_streams()
+        for tracker in self._trackers:
+            tracker.source.close()
+        for thread in self._threads:
+            if thread is not threading.current_thread():
+                thread.join(timeout)
+        with self._changed:
+            self._changed.notify_all()
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Call ``listener`` with the status after every change, from worker threads.
+
+        It must return quickly and must not raise. Returns what ends the subscription.
+        """
+        with self._changed:
+            self._listeners.append(listener)
+
+        def unsubscribe() -> None:
+            with self._changed:
+                if listener in self._listeners:
+                    self._listeners.remove(listener)
+
+        return unsubscribe
+
+    def status(self) -> SyncStatus:
+        """Return what is known now."""
+        with self._changed:
+            return self._status()
+
+    def wait_height(self, height: int, timeout: float, *, agreed: bool = False) -> bool:
+        """Wait until ``height`` blocks are verified, or agreed on by two organisations.
+
+        False after ``timeout`` seconds, or when the light node has stopped.
+        """
+
+        def reached() -> bool:
+            now = self._agreement.agreed_height if agreed else self._store.state.height
+            return (now or 0) >= height
+
+        with self._changed:
+            self._changed.wait_for(lambda: reached() or self._stopping.is_set(), timeout)
+            return reached()
+
+    def wait(self, condition: Callable[[SyncStatus], bool], timeout: float) -> bool:
+        """Wait until ``condition`` holds for the status; False after ``timeout`` seconds."""
+        with self._changed:
+            return self._changed.wait_for(lambda: condition(self._status()), timeout)
+
+    @property
+    def agreement(self) -> Agreement:
+        """What organisations showed for recent blocks."""
+        return self._agreement
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """The sources, in the order given."""
+        return tuple(tracker.source for tracker in self._trackers)
+
+    # -- one source -----------------------------------------------------------------------------
+
+    def _run(self, tracker: _Tracker) -> None:
+        retry = FIRST_RETRY_S
+        while not self._stopping.is_set():
+            before = tracker.matched
+            try:
+                self._follow(tracker)
+                delay = retry
+            except FabricError as error:
+                self._set(tracker, PeerState.UNREACHABLE, str(error), error.foreign)
+                delay = retry
+            except errors.VerificationError as error:
+                self._set(tracker, PeerState.DISAGREES, str(error))
+                delay = QUARANTINE_S
+            except errors.Fork as fork:
+                self._halt(tracker, fork)
+                return
+            except errors.StoreError as error:
+                self._report(str(error))
+                delay = LAST_RETRY_S
+            retry = FIRST_RETRY_S if tracker.matched != before else min(2 * retry, LAST_RETRY_S)
+            self._stopping.wait(delay)
+
+    def _follow(self, tracker: _Tracker) -> None:
+        """Read one source until its stream breaks."""
+        raw = tracker.source.newest()
+        newest = verify.parse(raw)
+        self._seen(tracker, newest.number + 1)
+        while newest.number > self._store.state.number + NEAR and not self._stopping.is_set():
+            self._feed_in_turn(tracker, newest.number)
+        start = self._store.state.number + 1
+        if newest.number < start:  # known here already: agreeing, behind, or on another history
+            self._observe(tracker, [(newest, raw)])
+            start = newest.number + 1
+        self._read(tracker, start, None)
+        if not self._stopping.is_set():
+            raise Unavailable("the node ended the stream of blocks", stage="deliver")
+
+    def _feed_in_turn(self, tracker: _Tracker, stop: int) -> None:
+        """Feed batches up to block ``stop`` if no other source does; else wait a moment."""
+        if not self._feeding.acquire(timeout=0.2):
+            self._unblock_stalled_feeder()
+            return
+        try:
+            start = self._store.state.number + 1
+            if stop >= start:
+                tracker.progress = self._clock.monotonic()
+                self._feeder = tracker
+                self._read(tracker, start, stop)
+                if self._store.state.number < stop and not self._stopping.is_set():
+                    raise Unavailable("the node ended the stream of blocks early", stage="deliver")
+        finally:
+            self._feeder = None
+            self._feeding.release()
+
+    def _unblock_stalled_feeder(self) -> None:
+        feeder = self._feeder
+        if feeder is None or self._clock.monotonic() - feeder.progress < STALLED_S:
+            return
+        stream = feeder.stream
+        if stream is not None:
+            stream.close()
+
+    def _read(self, tracker: _Tracker, start: int, stop: int | None) -> None:
+        """Read blocks ``start`` to ``stop``; in batches when there is a stop, else one by one."""
+        stream = tracker.source.headers(start, stop)
+        tracker.stream = stream
+        if self._stopping.is_set():
+            stream.close()
+        expected, size, batch = start, 0, list[tuple[Block, bytes]]()
+        try:
+            for raw in stream:
+                block = verify.parse(raw)
+                if block.number != expected:
+                    raise errors.WrongNumber(block.number, block.hash, expected)
+                expected += 1
+                batch.append((block, raw))
+                size += len(raw)
+                tracker.progress = self._clock.monotonic()
+                if stop is None or len(batch) >= BATCH_BLOCKS or size >= BATCH_BYTES:
+                    self._observe(tracker, batch)
+                    size, batch = 0, []
+            if batch:
+                self._observe(tracker, batch)
+        finally:
+            tracker.stream = None
+            stream.close()
+
+    # -- what a source shows --------------------------------------------------------------------
+
+    def _observe(self, tracker: _Tracker, shown: Sequence[tuple[Block, bytes]]) -> None:
+        """Take in consecutive blocks: compare the known ones, verify and store the new ones."""
+        with self._changed:
+            if self._stopping.is_set():
+                return
+            state = self._store.state
+            known = [entry for entry in shown if entry[0].number <= state.number]
+            new = [entry for entry in shown if entry[0].number > state.number]
+            for block, raw in known:
+                self._compare(tracker, block, raw)
+            if new:
+                self._extend(tracker, state, new)
+            # Below the trust root nothing is known, so nothing can be agreed with.
+            first = self._store.first
+            self._note(tracker, [block for block, _ in shown if block.number >= first])
+        self._tell()
+
+    def _extend(
+        self, tracker: _Tracker, state: TrustedState, new: Sequence[tuple[Block, bytes]]
+    ) -> None:
+        try:
+            after, verified = verify.verify_blocks(state, [block for block, _ in new])
+        except errors.VerificationError as error:
+            self._judge_contradiction(tracker, state, new, error)
+            raise
+        raws = {block.number: raw for block, raw in new}
+        configs = {v.block.number: raws[v.block.number] for v in verified if v.config is not None}
+        self._store.append(verified, after, configs)
+        self._recent.update(list(raws.items())[-_RECENT_BLOCKS:])
+        for number in sorted(self._recent)[:-_RECENT_BLOCKS]:
+            del self._recent[number]
+        self._blocks_verified += len(verified)
+        self._signatures_verified += sum(len(v.signers) for v in verified)
+        self._newest_at = self._clock.now()
+        self._problem = ""
+
+    def _compare(self, tracker: _Tracker, block: Block, raw: bytes) -> None:
+        """Compare a header with the verified one; ``Fork`` or ``HashMismatch`` if they differ."""
+        ours = self._store.hash(block.number)
+        if ours is None or ours == block.hash:
+            return
+        mismatch = errors.HashMismatch(block.number, block.hash, ours)
+        config = self._store.config_before(block.number)
+        signed = config is not None and _is_attested(config, block)
+        self._keep(tracker, block.number, ours, raw, str(mismatch))
+        if signed:
+            raise errors.Fork(block.number, ours, block.hash, tracker.source.organization)
+        raise mismatch
+
+    def _judge_contradiction(
+        self,
+        tracker: _Tracker,
+        state: TrustedState,
+        new: Sequence[tuple[Block, bytes]],
+        error: errors.VerificationError,
+    ) -> None:
+        """Keep what did not verify; ``Fork`` if it is a signed block on another history."""
+        block, raw = next((e for e in new if e[0].number == error.number), new[0])
+        self._keep(tracker, block.number, None, raw, str(error))
+        linked_elsewhere = isinstance(error, errors.BrokenLink) and block.number == state.height
+        if linked_elsewhere and _is_attested(state.config, block):
+            organization = tracker.source.organization
+            raise errors.Fork(
+                state.number, state.hash, block.previous_hash, organization
+            ) from error
+
+    def _keep(
+        self, tracker: _Tracker, number: int, ours: bytes | None, theirs: bytes, reason: str
+    ) -> None:
+        conflict = evidence.Conflict(
+            self._root.config.channel_id,
+            number,
+            tracker.source.organization,
+            tracker.source.address,
+            self._clock.now(),
+            reason,
+            ours,
+            self._recent.get(number),
+            theirs,
+            self._root.hash,
+        )
+        try:
+            evidence.keep(self._directory, conflict)
+        except OSError as error:
+            self._problem = f"evidence could not be kept in {self._directory}: {error.strerror}"
+
+    def _note(self, tracker: _Tracker, shown: Iterable[Block]) -> None:
+        """Record that a source agreed up to the last of these blocks."""
+        organization = tracker.source.organization
+        for block in shown:
+            self._agreement.show(organization, block, peer=tracker.source.kind == "peer")
+            tracker.matched = max(tracker.matched or 0, block.number)
+            tracker.height = max(tracker.height or 0, block.number + 1)
+        tracker.state, tracker.error, tracker.foreign = PeerState.CONNECTED, "", ""
+        tracker.last_seen = self._clock.now()
+        now, tip = self._clock.monotonic(), self._store.state.number
+        for other in self._trackers:
+            if other.matched is not None and other.matched >= tip:
+                other.behind_since = None
+            elif other.behind_since is None:
+                other.behind_since = now
+
+    # -- state of sources -----------------------------------------------------------------------
+
+    def _seen(self, tracker: _Tracker, height: int) -> None:
+        with self._changed:
+            tracker.state, tracker.error, tracker.foreign = PeerState.CONNECTED, "", ""
+            tracker.height, tracker.last_seen = height, self._clock.now()
+        self._tell()
+
+    def _set(self, tracker: _Tracker, state: PeerState, error: str, foreign: str = "") -> None:
+        if self._stopping.is_set():
+            return
+        with self._changed:
+            tracker.state, tracker.error, tracker.foreign = state, error, foreign
+        self._tell()
+
+    def _report(self, problem: str) -> None:
+        with self._changed:
+            self._problem = problem
+        self._tell()
+
+    def _halt(self, tracker: _Tracker, fork: errors.Fork) -> None:
+        with self._changed:
+            self._fork = fork
+            tracker.state, tracker.error = PeerState.DISAGREES, str(fork)
+        self._end_streams()
+        self._tell()
+
+    def _end_streams(self) -> None:
+        self._stopping.set()
+        for tracker in self._trackers:
+            stream = tracker.stream
+            if stream is not None:
+                stream.close()
+        with self._changed:
+            self._changed.notify_all()
+
+    def _tell(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+            listeners = list(self._listeners)
+            status = self._status() if listeners else None
+        if status is not None:
+            for listener in listeners:
+                listener(status)
+
+    # -- status ---------------------------------------------------------------------------------
+
+    def _status(self) -> SyncStatus:
+        verified = self._store.state.height
+        heights = [t.height for t in self._trackers if t.height is not None]
+        return SyncStatus(
+            channel=self._root.config.channel_id,
+            trust_root=self._root.fingerprint,
+            trust_root_expires=self._root.expires,
+            verified_height=verified,
+            agreed_height=self._agreement.agreed_height,
+            valid_height=self._agreement.valid_height,
+            height=max(heights, default=None),
+            peers=tuple(self._peer_status(tracker) for tracker in self._trackers),
+            waiting_for=self._waiting_for(verified),
+            problem=str(self._fork) if self._fork else self._problem,
+            blocks_verified=self._blocks_verified,
+            signatures_verified=self._signatures_verified,
+            newest_at=self._newest_at,
+            disputed_block=self._agreement.disputed_block,
+            fork=self._fork,
+            running=bool(self._threads) and not self._stopping.is_set(),
+        )
+
+    def _peer_status(self, tracker: _Tracker) -> PeerStatus:
+        return PeerStatus(
+            tracker.source.organization,
+            tracker.source.address,
+            tracker.source.kind,
+            tracker.state,
+            tracker.height,
+            self._agrees(tracker),
+            tracker.last_seen,
+            tracker.error,
+            tracker.foreign,
+        )
+
+    def _agrees(self, tracker: _Tracker) -> bool | None:
+        if tracker.state is PeerState.DISAGREES:
+            return False
+        if tracker.state is not PeerState.CONNECTED or tracker.matched is None:
+            return None
+        if tracker.behind_since is None:
+            return True
+        lagging = self._clock.monotonic() - tracker.behind_since > BEHIND_S
+        return None if lagging else True
+
+    def _waiting_for(self, verified: int) -> str:
+        if self._fork is not None:
+            return "the operators: two signed histories exist"
+        connected = {
+            t.source.organization for t in self._trackers if t.state is PeerState.CONNECTED
+        }
+        missing = sorted({t.source.organization for t in self._trackers} - connected)
+        if not connected:
+            return f"a node of {' or '.join(missing)} to answer"
+        claimed = max((t.height or 0 for t in self._trackers), default=0)
+        if claimed > verified:
+            return f"blocks {verified} to {claimed - 1}"
+        if (self._agreement.agreed_height or 0) < verified:
+            who = f" ({', '.join(missing)} not reachable)" if missing else ""
+            return f"a second organisation to show block {verified - 1}{who}"
+        return ""
+
+
+def _is_attested(config: ChannelConfig, block: Block) -> bool:
+    try:
+        verify.verify_attestation(config, block)
+    except errors.VerificationError:
+        return False
+    return True
