@@ -9,11 +9,11 @@ the same way.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from light_node.devnet.genesis import bft_quorum
 from light_node.devnet.store import StoredBlock
 from light_node.fabric import block as wire
 from light_node.fabric.identity import SigningIdentity
 from light_node.fabric.pb import common_pb2, etcdraft_pb2
+from light_node.fabric.policy import bft_quorum
 from light_node.fabric.proposal import NONCE_BYTES
 
 Random = Callable[[int], bytes]

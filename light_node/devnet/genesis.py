@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 
 from light_node.devnet.layout import CHANNEL
 from light_node.devnet.material import Material, NodeMaterial
-from light_node.fabric import crypto
+from light_node.fabric import crypto, policy
 from light_node.fabric.pb import (
     common_pb2,
     etcdraft_pb2,
@@ -65,12 +65,6 @@ def genesis_block(
     entry = common_pb2.Metadata(value=last_config.SerializeToString()).SerializeToString()
     block.metadata.metadata.extend([entry, b"", bytes(1), b"", b""])
     return block
-
-
-def bft_quorum(consenters: int) -> int:
-    """Return Q = ⌈(n + f + 1) / 2⌉ with f = ⌊(n − 1) / 3⌋: how many signatures a block needs."""
-    faulty = (consenters - 1) // 3
-    return (consenters + faulty + 2) // 2
 
 
 def _channel(material: Material, parameters: OrderingParameters) -> common_pb2.ConfigGroup:
@@ -134,7 +128,7 @@ def _application(material: Material) -> common_pb2.ConfigGroup:
             readers=(_ROLE.ADMIN, _ROLE.PEER, _ROLE.CLIENT),
             writers=(_ROLE.ADMIN, _ROLE.CLIENT),
         )
-        endorsement = _signature(1, [_role(member.node.msp_id, _ROLE.PEER)])
+        endorsement = _any_of(member.node.msp_id, _ROLE.PEER)
         _policy(organization, "Endorsement", endorsement)
         anchor = peer_pb2.AnchorPeer(host=member.node.host, port=member.node.port)
         _value(organization, "AnchorPeers", peer_pb2.AnchorPeers(anchor_peers=[anchor]))
@@ -148,9 +142,9 @@ def _organization(
     msp_id = member.node.msp_id
     group = _group(
         {
-            "Readers": _signature(1, [_role(msp_id, role) for role in readers]),
-            "Writers": _signature(1, [_role(msp_id, role) for role in writers]),
-            _ADMINS: _signature(1, [_role(msp_id, _ROLE.ADMIN)]),
+            "Readers": _any_of(msp_id, *readers),
+            "Writers": _any_of(msp_id, *writers),
+            _ADMINS: _any_of(msp_id, _ROLE.ADMIN),
         }
     )
     root = member.ca.certificate_pem
@@ -225,16 +219,8 @@ def _raft_metadata(orderers: Iterable[NodeMaterial]) -> Message:
 
 
 def _quorum_policy(orderers: Sequence[NodeMaterial]) -> common_pb2.Policy:
-    principals = [
-        common_pb2.MSPPrincipal(
-            principal_classification=common_pb2.MSPPrincipal.IDENTITY,
-            principal=msp_pb2.SerializedIdentity(
-                mspid=member.node.msp_id, id_bytes=member.identity.certificate_pem
-            ).SerializeToString(),
-        )
-        for member in orderers
-    ]
-    return _signature(bft_quorum(len(principals)), principals)
+    consenters = [member.signing_identity().serialized for member in orderers]
+    return _signature(policy.bft_block_validation(consenters))
 
 
 def _policies() -> dict[str, common_pb2.Policy]:
@@ -250,20 +236,25 @@ def _implicit(sub_policy: str, rule: common_pb2.ImplicitMetaPolicy.Rule) -> comm
     return common_pb2.Policy(type=common_pb2.Policy.IMPLICIT_META, value=value.SerializeToString())
 
 
-def _signature(needed: int, principals: Sequence[common_pb2.MSPPrincipal]) -> common_pb2.Policy:
+def _signature(envelope: bytes) -> common_pb2.Policy:
+    return common_pb2.Policy(type=common_pb2.Policy.SIGNATURE, value=envelope)
+
+
+def _any_of(msp_id: str, *roles: int) -> common_pb2.Policy:
+    """One signature of ``msp_id`` in any of ``roles`` (MSPRoleType)."""
+    principals = [
+        common_pb2.MSPPrincipal(
+            principal_classification=common_pb2.MSPPrincipal.ROLE,
+            principal=common_pb2.MSPRole(
+                msp_identifier=msp_id, role=_ROLE.Name(role)
+            ).SerializeToString(),
+        )
+        for role in roles
+    ]
     rules = [common_pb2.SignaturePolicy(signed_by=i) for i in range(len(principals))]
-    rule = common_pb2.SignaturePolicy(
-        n_out_of=common_pb2.SignaturePolicy.NOutOf(n=needed, rules=rules)
-    )
-    envelope = common_pb2.SignaturePolicyEnvelope(version=0, rule=rule, identities=principals)
-    return common_pb2.Policy(type=common_pb2.Policy.SIGNATURE, value=envelope.SerializeToString())
-
-
-def _role(msp_id: str, role: int) -> common_pb2.MSPPrincipal:
-    value = common_pb2.MSPRole(msp_identifier=msp_id, role=_ROLE.Name(role))
-    return common_pb2.MSPPrincipal(
-        principal_classification=common_pb2.MSPPrincipal.ROLE, principal=value.SerializeToString()
-    )
+    rule = common_pb2.SignaturePolicy(n_out_of=common_pb2.SignaturePolicy.NOutOf(n=1, rules=rules))
+    envelope = common_pb2.SignaturePolicyEnvelope(rule=rule, identities=principals)
+    return _signature(envelope.SerializeToString())
 
 
 def _capabilities(name: str) -> common_pb2.Capabilities:
@@ -272,13 +263,13 @@ def _capabilities(name: str) -> common_pb2.Capabilities:
 
 def _group(policies: dict[str, common_pb2.Policy]) -> common_pb2.ConfigGroup:
     group = common_pb2.ConfigGroup(mod_policy=_ADMINS)
-    for name, policy in policies.items():
-        _policy(group, name, policy)
+    for name, rule in policies.items():
+        _policy(group, name, rule)
     return group
 
 
-def _policy(group: common_pb2.ConfigGroup, name: str, policy: common_pb2.Policy) -> None:
-    group.policies[name].CopyFrom(common_pb2.ConfigPolicy(policy=policy, mod_policy=_ADMINS))
+def _policy(group: common_pb2.ConfigGroup, name: str, rule: common_pb2.Policy) -> None:
+    group.policies[name].CopyFrom(common_pb2.ConfigPolicy(policy=rule, mod_policy=_ADMINS))
 
 
 def _value(group: common_pb2.ConfigGroup, name: str, message: Message) -> None:

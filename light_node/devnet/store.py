@@ -228,26 +228,35 @@ class Store:
         An id that was committed before keeps its first result (2.10).
         """
         with self.transaction():
-            self.execute(
-                "INSERT INTO block VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                [getattr(block, name) for name in StoredBlock.__slots__],
-            )
-            self._connection.executemany(
-                "INSERT OR IGNORE INTO tx VALUES (?, ?, ?, ?)",
-                [(tx_id, block.number, position, code) for tx_id, position, code in transactions],
-            )
-            self._connection.executemany(
-                "DELETE FROM state WHERE namespace = ? AND key = ?",
-                [where for where, (value, _) in updates.items() if value is None],
-            )
-            self._connection.executemany(
-                "INSERT OR REPLACE INTO state VALUES (?, ?, ?, ?, ?)",
-                [
-                    (namespace, key, value, version.block, version.tx)
-                    for (namespace, key), (value, version) in updates.items()
-                    if value is not None
-                ],
-            )
+            self.insert_block(block, transactions, updates)
+
+    def insert_block(
+        self,
+        block: StoredBlock,
+        transactions: Iterable[tuple[str, int, int]],
+        updates: StateUpdates,
+    ) -> None:
+        """Do what :meth:`commit_block` does, inside the caller's transaction."""
+        self.execute(
+            "INSERT INTO block VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [getattr(block, name) for name in StoredBlock.__slots__],
+        )
+        self._connection.executemany(
+            "INSERT OR IGNORE INTO tx VALUES (?, ?, ?, ?)",
+            [(tx_id, block.number, position, code) for tx_id, position, code in transactions],
+        )
+        self._connection.executemany(
+            "DELETE FROM state WHERE namespace = ? AND key = ?",
+            [where for where, (value, _) in updates.items() if value is None],
+        )
+        self._connection.executemany(
+            "INSERT OR REPLACE INTO state VALUES (?, ?, ?, ?, ?)",
+            [
+                (namespace, key, value, version.block, version.tx)
+                for (namespace, key), (value, version) in updates.items()
+                if value is not None
+            ],
+        )
 
     # -- state -------------------------------------------------------------------------------
 

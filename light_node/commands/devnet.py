@@ -1,0 +1,149 @@
+"""``light-node devnet``: run the embedded network in this process until it is told to stop."""
+
+import argparse
+import asyncio
+import json
+import logging
+import signal
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from light_node import commandline
+from light_node.clock import SystemClock
+from light_node.devnet.errors import DevnetError
+from light_node.devnet.network import DEFAULT_BASE_PORT, DEFAULT_BATCH_TIMEOUT_MS, Options
+from light_node.devnet.server import Devnet, Running, run_until
+
+SUMMARY = "Run an embedded network: three organisations, an ordering service and a CA."
+
+_HELP = f"""\
+The first start makes keys, certificates and block 0 in DIR; later starts go on where the last one
+stopped. Everything lies in DIR/devnet.sqlite. For other programs it writes DIR/profile.json (the
+network profile, when the network answers) and DIR/users/<MSP id>/reader, operator, admin.
+
+Ports: three peers, the orderers (four, with --raft three), the CA, from --base-port on
+(default {DEFAULT_BASE_PORT}; 0 chooses free ones). They are part of the network's configuration,
+so DIR keeps those of its first start.
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = _HELP
+    parser.add_argument("--dir", required=True, metavar="DIR", help="where the network is kept")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
+    parser.add_argument("--base-port", type=int, metavar="N", help="first port; 0: free ports")
+    parser.add_argument("--raft", action="store_true", help="order with Raft instead of BFT")
+    parser.add_argument(
+        "--batch-timeout",
+        type=int,
+        metavar="MS",
+        help=f"how long a block waits for more transactions ({DEFAULT_BATCH_TIMEOUT_MS} ms)",
+    )
+    parser.add_argument(
+        "--market-rate", type=int, metavar="R", help="market time runs R times as fast"
+    )
+    parser.add_argument(
+        "--market-start",
+        metavar="ISO",
+        help="market time at this start, like 2026-06-21T00:00Z (default: now)",
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="when ready, print one line of JSON instead of text"
+    )
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Run until Ctrl-C or SIGTERM; ``InputError`` if the network cannot start."""
+    logging.basicConfig(level=logging.WARNING, format="devnet: %(message)s")
+    devnet = Devnet(Path(arguments.dir).absolute(), _options(arguments), SystemClock())
+    try:
+        asyncio.run(_run(devnet, as_json=arguments.json))
+    except DevnetError as error:
+        raise commandline.InputError(str(error)) from error
+    return commandline.GOOD
+
+
+async def _run(devnet: Devnet, *, as_json: bool) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        try:
+            loop.add_signal_handler(number, stop.set)
+        except NotImplementedError:  # Windows
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
+    await run_until(stop, devnet, _print_json if as_json else _print_text)
+    if not as_json:
+        print("stopped; start again with the same --dir to go on")
+
+
+def _options(arguments: argparse.Namespace) -> Options:
+    port, timeout, rate = arguments.base_port, arguments.batch_timeout, arguments.market_rate
+    if port is not None and not (port == 0 or 1024 <= port <= 65500):
+        raise commandline.InputError("--base-port must be 0 or 1024 to 65500")
+    if timeout is not None and not 1 <= timeout <= 60_000:
+        raise commandline.InputError("--batch-timeout must be 1 to 60000 milliseconds")
+    if rate is not None and not 1 <= rate <= 1_000_000:
+        raise commandline.InputError("--market-rate must be 1 to 1000000")
+    if arguments.host in ("0.0.0.0", "::", ""):
+        raise commandline.InputError(
+            "--host must be the address others reach this machine by: it goes into certificates"
+        )
+    return Options(
+        host=arguments.host,
+        base_port=port,
+        raft=arguments.raft,
+        batch_timeout_ms=timeout,
+        market_rate=rate,
+        market_start=_market_start(arguments.market_start),
+    )
+
+
+def _market_start(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise commandline.InputError(f"--market-start: {error}") from error
+    if moment.tzinfo is None:
+        raise commandline.InputError("--market-start needs an offset, like 2026-06-21T00:00Z")
+    return moment
+
+
+def describe(running: Running) -> dict[str, Any]:
+    """Return what runs where, as ``--json`` prints it."""
+    profile = running.profile
+    return {
+        "ready": True,
+        "directory": str(running.network.directory),
+        "profile": str(running.profile_path),
+        "channel": profile.channel,
+        "ordering": "bft" if running.network.layout.bft else "raft",
+        "height": running.peers[0].height,
+        "peers": {peer.node.msp_id: peer.node.address for peer in running.peers},
+        "orderers": {node.node.msp_id: node.node.address for node in running.orderers},
+        "ca": profile.organizations[0].ca.url if profile.organizations[0].ca else None,
+        "market_time": profile.to_json()["market_time"],
+    }
+
+
+def _print_json(running: Running) -> None:
+    print(json.dumps(describe(running), ensure_ascii=False), flush=True)
+
+
+def _print_text(running: Running) -> None:
+    facts = describe(running)
+    ordering = "SmartBFT" if facts["ordering"] == "bft" else "Raft"
+    lines = [
+        f'devnet: channel "{facts["channel"]}", {facts["height"]} blocks, in {facts["directory"]}',
+        *(f"  peer     {msp_id:<13} {address}" for msp_id, address in facts["peers"].items()),
+        *(f"  orderer  {msp_id:<13} {address}" for msp_id, address in facts["orderers"].items()),
+        f"  ordering {ordering}, CA at {facts['ca']}",
+        f"  profile  {facts['profile']}",
+        "next: light-node sync --profile " + str(facts["profile"]),
+        "stop with Ctrl-C",
+    ]
+    print("\n".join(lines), flush=True)

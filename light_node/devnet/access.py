@@ -1,0 +1,134 @@
+"""Who may do what: the checks every Fabric node makes before it answers.
+
+Signatures and identities by the channel's MSPs, Readers and Writers by its policies, the age of a
+request (±15 minutes) and expired client certificates (``docs/fabric-protocol.md`` 2.9, 3.2, 4.7).
+Error texts are Fabric's own, since clients tell cases apart by them.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from light_node.fabric.channel_config import ChannelConfig
+from light_node.fabric.msp import Identity, MspError
+from light_node.fabric.policy import PolicyError, SignedData, valid_identities
+from light_node.fabric.transaction import EnvelopeHeader, ParsedTransaction
+
+TIME_WINDOW = timedelta(minutes=15)
+READERS = "/Channel/Application/Readers"
+WRITERS = "/Channel/Application/Writers"
+CHANNEL_READERS = "/Channel/Readers"
+CHANNEL_WRITERS = "/Channel/Writers"
+ENDORSEMENT = "/Channel/Application/Endorsement"
+
+
+class AccessError(Exception):
+    """The request is refused; the text is what Fabric would say."""
+
+
+class StaleRequestError(AccessError):
+    """The request's timestamp is outside the window."""
+
+
+class ExpiredIdentityError(AccessError):
+    """The client's certificate has expired."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccessControl:
+    """The checks for one channel configuration; ``now`` is the wall clock (aware UTC)."""
+
+    config: ChannelConfig
+    now: Callable[[], datetime]
+
+    @property
+    def channel(self) -> str:
+        """The channel's name."""
+        return self.config.channel_id
+
+    def check_age(self, timestamp: datetime) -> None:
+        """``StaleRequestError`` unless ``timestamp`` is within 15 minutes of now."""
+        if abs(timestamp - self.now()) > TIME_WINDOW:
+            raise StaleRequestError(
+                f"request unauthorized due to incorrect timestamp {timestamp.isoformat()}, "
+                f"peer time {self.now().isoformat()}"
+            )
+
+    def check_expiry(self, creator: bytes, what: str) -> None:
+        """``ExpiredIdentityError`` if the certificate of ``creator`` has expired.
+
+        An unreadable identity passes here, as in Fabric: the checks after this one refuse it.
+        """
+        try:
+            not_after = self.config.msps.parse(creator).certificate.not_after
+        except MspError:
+            return
+        if self.now() > not_after:
+            raise ExpiredIdentityError(f"{what} client identity expired")
+
+    def identity(self, creator: bytes, message: bytes, signature: bytes) -> Identity:
+        """Return the valid identity that signed ``message``; ``AccessError`` in Fabric's words."""
+        try:
+            identity = self.config.msps.parse(creator)
+        except MspError as error:
+            raise AccessError(
+                f"access denied: channel [{self.channel}] creator org unknown, creator is malformed"
+            ) from error
+        refusal = f"access denied: channel [{self.channel}] creator org [{identity.msp_id}]"
+        try:
+            identity.validate()
+        except MspError as error:
+            raise AccessError(refusal) from error
+        if not identity.verify(message, signature):
+            raise AccessError(refusal)
+        return identity
+
+    def allows(self, policy: str, identity: Identity) -> bool:
+        """Tell whether an identity whose signature was checked satisfies ``policy`` alone."""
+        try:
+            return self.config.policy(policy).satisfied_by([identity])
+        except PolicyError:
+            return False
+
+    def is_signed_by(self, policy: str, creator: bytes, message: bytes, signature: bytes) -> bool:
+        """Tell whether one signature satisfies ``policy``."""
+        signed = [SignedData(message, creator, signature)]
+        try:
+            rule = self.config.policy(policy)
+            return rule.satisfied_by(valid_identities(self.config.msps, signed))
+        except PolicyError:
+            return False
+
+
+class ChannelRules:
+    """What validation asks of the channel: :class:`light_node.devnet.validation.Rules`."""
+
+    def __init__(self, config: ChannelConfig, chaincodes: frozenset[str]) -> None:
+        self.channel = config.channel_id
+        self._config = config
+        self._chaincodes = chaincodes
+
+    def creator_signed(self, header: EnvelopeHeader) -> bool:
+        """Tell whether the creator is a valid identity and signed the payload."""
+        try:
+            identity = self._config.msps.deserialize(header.creator)
+        except MspError:
+            return False
+        return identity.verify(header.payload, header.signature)
+
+    def endorsed(self, transaction: ParsedTransaction, chaincode: str) -> bool:
+        """Tell whether the endorsements satisfy the policy; all chaincodes use the default."""
+        payload = transaction.response_payload
+        signed = [
+            SignedData(payload + e.endorser, e.endorser, e.signature)
+            for e in transaction.endorsements
+        ]
+        try:
+            policy = self._config.policy(ENDORSEMENT)
+            return policy.satisfied_by(valid_identities(self._config.msps, signed))
+        except PolicyError:
+            return False
+
+    def chaincode_exists(self, name: str) -> bool:
+        """Tell whether ``name`` is committed on the channel."""
+        return name in self._chaincodes

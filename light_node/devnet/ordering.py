@@ -1,0 +1,233 @@
+"""The ordering service: admits envelopes, cuts them into blocks, hands them to the ledger.
+
+The consenters share one queue here; what each of them says to a client goes through an
+:class:`OrdererView`. The cutter is pure; the rest lives on the event loop, apart from the ledger's
+writer, which has a thread of its own so that a disk that is slow to sync delays nobody's reads.
+"""
+
+import asyncio
+import logging
+import sqlite3
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+
+from light_node.devnet.access import CHANNEL_WRITERS, AccessControl, AccessError
+from light_node.devnet.ledger import CommittedBlock
+from light_node.fabric.errors import MalformedMessage
+from light_node.fabric.pb import common_pb2
+from light_node.fabric.transaction import EnvelopeHeader, parse_header
+
+log = logging.getLogger(__name__)
+
+MAX_QUEUED = 10_000
+_REMEMBERED_REQUESTS = 10_000
+_RETRY_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What an orderer answers to a broadcast: a common.Status and a text."""
+
+    status: int
+    info: str = ""
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the envelope will be ordered."""
+        return self.status == common_pb2.SUCCESS
+
+
+SUCCESS = Answer(common_pb2.SUCCESS)
+
+
+class BlockCutter:
+    """Gathers envelopes into batches, by count and by size, as Fabric's block cutter does."""
+
+    def __init__(self, max_messages: int, preferred_max_bytes: int) -> None:
+        self._max_messages = max_messages
+        self._preferred_max_bytes = preferred_max_bytes
+        self._pending: list[bytes] = []
+        self._pending_bytes = 0
+
+    @property
+    def pending(self) -> int:
+        """How many envelopes wait for the next cut."""
+        return len(self._pending)
+
+    def add(self, envelope: bytes) -> list[list[bytes]]:
+        """Take an envelope and return the batches that are complete now, in order."""
+        batches = []
+        if len(envelope) > self._preferred_max_bytes:
+            # Too large to share a block: what came before goes first.
+            if self._pending:
+                batches.append(self.cut())
+            return [*batches, [envelope]]
+        if self._pending_bytes + len(envelope) > self._preferred_max_bytes:
+            batches.append(self.cut())
+        self._pending.append(envelope)
+        self._pending_bytes += len(envelope)
+        if len(self._pending) >= self._max_messages:
+            batches.append(self.cut())
+        return batches
+
+    def cut(self) -> list[bytes]:
+        """Return everything that waits as one batch."""
+        batch, self._pending, self._pending_bytes = self._pending, [], 0
+        return batch
+
+
+class OrderingService:
+    """Admission, cutting and writing, for all consenters together."""
+
+    def __init__(
+        self,
+        access: AccessControl,
+        append: Callable[[list[bytes]], CommittedBlock],
+        publish: Callable[[CommittedBlock], None],
+        *,
+        batch_timeout: float,
+        bft: bool,
+    ) -> None:
+        """``append`` runs on the writer's thread, ``publish`` on the loop; seconds for timeout."""
+        self._access = access
+        self._append = append
+        self._publish = publish
+        self._batch_timeout = batch_timeout
+        self._bft = bft
+        config = access.config
+        self._absolute_max_bytes = config.batch_absolute_max_bytes
+        self._cutter = BlockCutter(config.batch_max_messages, config.batch_preferred_max_bytes)
+        self._batches: asyncio.Queue[list[bytes]] = asyncio.Queue()
+        self._queued = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._writer = ThreadPoolExecutor(1, "ledger-writer")
+        self._task: asyncio.Task[None] | None = None
+        self._closing = False
+        self._failing = ""
+        self._last_verified: tuple[tuple[bytes, bytes], bool] = ((b"", b""), False)
+        self._requests: OrderedDict[str, bool] = OrderedDict()  # id → committed
+
+    def start(self) -> None:
+        """Begin to write blocks."""
+        self._task = asyncio.get_running_loop().create_task(self._write_batches())
+
+    async def stop(self) -> None:
+        """Write what was accepted, then stop; gives up on a disk that refuses."""
+        self._closing = True
+        self._cut()
+        if self._task is not None:
+            while self._queued and not self._failing and not self._task.done():
+                await asyncio.sleep(0.01)
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+        self._writer.shutdown(wait=True)
+
+    def check(self, envelope: common_pb2.Envelope) -> Answer:
+        """Return what every honest orderer answers to this envelope, without taking it."""
+        raw = canonical(envelope)
+        if self._closing or self._failing:
+            return Answer(common_pb2.SERVICE_UNAVAILABLE, self._failing or "shutting down")
+        if self._queued >= MAX_QUEUED:
+            return Answer(common_pb2.SERVICE_UNAVAILABLE, "the request pool is full")
+        if len(raw) > self._absolute_max_bytes:
+            return Answer(
+                common_pb2.BAD_REQUEST,
+                f"message payload is {len(raw)} bytes and exceeds maximum allowed "
+                f"{self._absolute_max_bytes} bytes",
+            )
+        try:
+            header = parse_header(raw)
+        except MalformedMessage as error:
+            return Answer(common_pb2.BAD_REQUEST, str(error))
+        return self._check_header(header)
+
+    def _check_header(self, header: EnvelopeHeader) -> Answer:
+        if header.channel != self._access.channel:
+            return Answer(common_pb2.BAD_REQUEST, "channel does not exist")
+        if header.type == common_pb2.CONFIG_UPDATE:
+            return Answer(common_pb2.NOT_IMPLEMENTED, "a devnet's configuration does not change")
+        if header.type != common_pb2.ENDORSER_TRANSACTION:
+            return Answer(common_pb2.BAD_REQUEST, f"message of type {header.type} is not ordered")
+        try:
+            self._access.check_expiry(header.creator, "broadcast")
+        except AccessError as error:
+            return Answer(common_pb2.FORBIDDEN, str(error))
+        if not self._may_write(header):
+            return Answer(
+                common_pb2.FORBIDDEN,
+                "implicit policy evaluation failed - 0 sub-policies were satisfied, but this "
+                f"policy requires 1 of the 'Writers' sub-policies to be satisfied: "
+                f"{CHANNEL_WRITERS}: permission denied",
+            )
+        # SmartBFT's pool knows requests by id; Raft orders everything it is given.
+        if self._bft and header.transaction_id in self._requests:
+            done = self._requests[header.transaction_id]
+            info = "request already processed" if done else "request already exists"
+            return Answer(common_pb2.SERVICE_UNAVAILABLE, info)
+        return SUCCESS
+
+    def _may_write(self, header: EnvelopeHeader) -> bool:
+        # A BFT client sends the same envelope to every consenter: one verification serves all.
+        asked = (header.payload, header.signature)
+        if self._last_verified[0] != asked:
+            may = self._access.is_signed_by(CHANNEL_WRITERS, header.creator, *asked)
+            self._last_verified = (asked, may)
+        return self._last_verified[1]
+
+    def take(self, envelope: common_pb2.Envelope) -> None:
+        """Order an envelope that :meth:`check` accepted."""
+        if self._bft:
+            self._remember(parse_header(canonical(envelope)).transaction_id)
+        self._queued += 1
+        for batch in self._cutter.add(canonical(envelope)):
+            self._batches.put_nowait(batch)
+        if not self._cutter.pending:
+            self._stop_timer()
+        elif self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(self._batch_timeout, self._cut)
+
+    def _cut(self) -> None:
+        self._stop_timer()
+        if self._cutter.pending:
+            self._batches.put_nowait(self._cutter.cut())
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _remember(self, transaction_id: str) -> None:
+        self._requests[transaction_id] = False
+        if len(self._requests) > _REMEMBERED_REQUESTS:
+            self._requests.popitem(last=False)
+
+    async def _write_batches(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            batch = await self._batches.get()
+            block = None
+            while block is None:
+                try:
+                    block = await loop.run_in_executor(self._writer, self._append, batch)
+                except sqlite3.Error as error:
+                    # A full disk, most likely: nothing was written, nothing accepted is dropped.
+                    self._failing = f"the ledger cannot be written: {error}"
+                    log.error("%s; trying again", self._failing)
+                    await asyncio.sleep(_RETRY_SECONDS)
+            self._failing = ""
+            self._queued -= len(batch)
+            for result in block.results:
+                if result.transaction_id in self._requests:
+                    self._requests[result.transaction_id] = True
+            self._publish(block)
+
+
+def canonical(envelope: common_pb2.Envelope) -> bytes:
+    """Return the envelope as it goes into a block: payload and signature, nothing else (2.2)."""
+    plain = common_pb2.Envelope(payload=envelope.payload, signature=envelope.signature)
+    return plain.SerializeToString()
