@@ -75,6 +75,13 @@ SETTINGS = (
     Setting("battery_discharge_w", 5_000, "largest discharging power, W", 0, 10**7),
     Setting("battery_efficiency_permille", 920, "round-trip efficiency, 1/1000", 1, 1000),
     Setting("battery_cycle_cost", 300, "wear per kWh delivered, ticks", 0, 10**6),
+    Setting(
+        "reservation_model",
+        "linear",
+        "what energy is worth outside the market: the papers' line over the state of charge, or "
+        "what it would physically avoid or earn",
+        choices=("linear", "physical"),
+    ),
     Setting("limit_min_sell_price", 0, "the agent never sells below this, ticks", 0, 10**9),
     Setting("limit_max_buy_price", 10**9, "the agent never buys above this, ticks", 0, 10**9),
     Setting("limit_energy_wh", 50_000, "largest quote of the agent, Wh", 0, 10**9),

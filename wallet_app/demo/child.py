@@ -3,10 +3,10 @@
 ``python -m wallet_app.demo.child PROGRAM ARGUMENTS…`` with PROGRAM ``light-node`` or
 ``prosumer-wallet``. The parent holds the other end of standard input: when it goes away, by
 whatever death, the pipe closes and the child stops itself, so that no devnet is left behind.
-Lines on standard input are put into the environment's place: the command reads them through
-:func:`lines`.
+The lines that come before are for the command, which gets them from :func:`lines`.
 """
 
+import importlib
 import os
 import queue
 import signal
@@ -34,14 +34,14 @@ def main() -> int:
     program, *arguments = sys.argv[1:]
     # Ctrl-C in the terminal reaches the whole process group; stopping is the parent's decision.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_watch, name="parent-watch", daemon=True).start()
-    if program == "light-node":
-        from light_node.cli import main as run
-    elif program == "neighbours":
-        from wallet_app.demo.neighbours import main as run
-    else:
-        from wallet_app.cli import main as run
-    return run(arguments)
+    if program != "prosumer-wallet":  # the simulated home reads its commands itself
+        threading.Thread(target=_watch, name="parent-watch", daemon=True).start()
+    modules = {
+        "light-node": "light_node.cli",
+        "neighbours": "wallet_app.demo.neighbours",
+        "prosumer-wallet": "wallet_app.cli",
+    }
+    return int(importlib.import_module(modules[program]).main(arguments))
 
 
 if __name__ == "__main__":

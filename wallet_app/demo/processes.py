@@ -79,11 +79,14 @@ class Child:
             self._process.stdin.close()
         except OSError:
             self._process.kill()
-        try:
-            self._process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        for ask in (None, self._process.terminate, self._process.kill):
+            if ask is not None:
+                ask()
+            try:
+                self._process.wait(timeout if ask else 1.0)
+                break
+            except subprocess.TimeoutExpired:
+                continue
         self._reader.join(2.0)
         self._errors.close()
 

@@ -16,6 +16,7 @@ from typing import Any
 from light_node.market.slots import Slot, parse
 from light_node.market.units import EnergyWh, MoneyWhTick, PriceTick
 from wallet_app.database import open_database
+from wallet_app.strategy.forecast import SlotEnergy
 from wallet_app.trading.view import EventView, Phase, Proof, SlotView
 
 _VERSION = 1
@@ -33,6 +34,12 @@ CREATE TABLE IF NOT EXISTS events (
     text TEXT NOT NULL,
     "foreign" TEXT NOT NULL
 ) STRICT;
+CREATE TABLE IF NOT EXISTS energies (
+    start TEXT PRIMARY KEY,
+    length_s INTEGER NOT NULL,
+    net_wh INTEGER NOT NULL,
+    origin TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS facts (
     name TEXT PRIMARY KEY,
     value TEXT NOT NULL
@@ -154,6 +161,21 @@ class History:
             'SELECT at, kind, text, "foreign" FROM events ORDER BY id DESC LIMIT ?', (limit,)
         )
         return [EventView(datetime.fromisoformat(at), k, t, f) for at, k, t, f in reversed(rows)]
+
+    def add_energy(self, energy: SlotEnergy, origin: str) -> None:
+        """Keep a past slot's net energy without the battery's part; ``origin`` as in readings."""
+        self._execute(
+            "INSERT OR REPLACE INTO energies VALUES (?,?,?,?)",
+            (energy.start.isoformat(), energy.length_s, energy.net_wh, origin),
+        )
+
+    def energies(self, since: datetime) -> list[SlotEnergy]:
+        """Return the net energies of past slots that started at or after ``since``, ascending."""
+        rows = self._query(
+            "SELECT start, length_s, net_wh FROM energies WHERE start>=? ORDER BY start",
+            (since.isoformat(),),
+        )
+        return [SlotEnergy(datetime.fromisoformat(s), length, net) for s, length, net in rows]
 
     def fact(self, name: str) -> str | None:
         """Return a named fact, such as the last event block seen."""

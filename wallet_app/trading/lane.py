@@ -85,6 +85,6 @@ class Timetabler:
         )
 
     def stop(self) -> None:
-        """Stop; jobs that have not begun are forgotten (they are derived anew at the next start)."""
+        """Stop; jobs that have not begun are forgotten (a start derives them anew)."""
         if self._scheduler.running:
             self._scheduler.shutdown(wait=False)

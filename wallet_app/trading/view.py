@@ -28,8 +28,9 @@ class Phase(StrEnum):
 
     QUOTING = "quoting"
     CLOSED = "closed"  # the round is closed, its standing not yet published
-    CLEARED = "cleared"
-    DELIVERING = "delivering"
+    FINAL = "final"  # the last standing is published
+    CLEARED = "cleared"  # orders are made, delivery has not begun or readings are awaited
+    DELIVERING = "delivering"  # cleared, and the slot is now
     SETTLING = "settling"
     SETTLED = "settled"
 

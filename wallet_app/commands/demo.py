@@ -1,0 +1,237 @@
+"""``prosumer-wallet demo``: a trading day on one machine (what ``make run`` calls)."""
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from light_node import commandline
+from light_node.clock import SystemClock
+from wallet_app import i18n
+from wallet_app.demo.day import DayOptions, TradingDay
+from wallet_app.demo.processes import ChildFailed
+from wallet_app.demo.terminal import DayTerminal
+from wallet_app.gui.libraries import qt_libraries_problem
+from wallet_app.gui.statement import statement_html
+from wallet_app.i18n import tr
+from wallet_app.trading.view import WalletView
+
+SUMMARY = (
+    "Watch a household trade for a day: devnet, neighbours, a simulated serial meter and the "
+    "wallet, all on this machine."
+)
+_REFRESH_S = 0.25
+_GRACE_S = 20.0
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("--neighbours", type=int, default=30, help="simulated traders (default 30)")
+    parser.add_argument("--slots", type=int, default=24, help="hourly slots (default 24)")
+    parser.add_argument(
+        "--seconds-per-slot", type=float, default=3.6, help="wall seconds per slot (default 3.6)"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=1, help="seed of weather and people (default 1)"
+    )
+    parser.add_argument("--day", default="2026-06-20", help="the day to live through, YYYY-MM-DD")
+    parser.add_argument("--keep", action="store_true", help="keep all files of the day in --output")
+    parser.add_argument(
+        "--output", type=Path, default=Path("demo-output"), help="where the statement goes"
+    )
+    parser.add_argument("--terminal", action="store_true", help="no window, even with a display")
+    parser.add_argument("--json", action="store_true", help="print only the day's result, as JSON")
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Run the day; exit 0 when every slot was settled, 1 when something failed on the way."""
+    options = _options(arguments)
+    i18n.use_language()
+    # What the day leaves behind is written at its end: find out now whether that will be possible.
+    try:
+        arguments.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise commandline.InputError(f"cannot make {arguments.output}: {error.strerror}") from error
+    problem = qt_libraries_problem()
+    window = _has_display() and not arguments.terminal and not arguments.json and problem is None
+    with _directory(arguments) as directory, _terminated_like_interrupted():
+        out = sys.stderr if arguments.json else sys.stdout
+        try:
+            return _run(arguments, options, directory, out, window, problem)
+        except ChildFailed as error:
+            print(f"prosumer-wallet demo: {error}", file=sys.stderr)
+            return commandline.NO
+
+
+def _run(
+    arguments: argparse.Namespace,
+    options: DayOptions,
+    directory: Path,
+    out: Any,
+    window: bool,
+    problem: str | None,
+) -> int:
+    def say(text: str) -> None:
+        print(text, file=out, flush=True)
+
+    if problem is not None:
+        say(problem)
+    with TradingDay(options, directory, SystemClock(), say) as day:
+        session = day.wallet.session
+        terminal = DayTerminal(out, day.settings.zone_info, day.market_time.market, day.end)
+        terminal.heading(session.view())
+        follower = _Follower(day, terminal)
+        if window:
+            from wallet_app.gui.app import run_window
+
+            thread = threading.Thread(target=follower.run, name="terminal", daemon=True)
+            thread.start()
+            code = run_window(session)
+            follower.stop()
+            thread.join(5.0)
+            if code:
+                return code
+        else:
+            follower.run()
+        view = session.view()
+        terminal.finish(view)
+        written = _write_results(arguments.output, day, view, problem)
+    for path in written:
+        say(tr("written: {path}", path=path))
+    if arguments.keep:
+        say(tr("kept: {path}", path=directory))
+    settled = sum(slot.market_money is not None for slot in view.slots)
+    if arguments.json:
+        commandline.print_json(_result(view, settled, written))
+    if follower.failure:
+        say(f"! {follower.failure}")
+        return commandline.NO
+    return commandline.GOOD if window or settled == options.slots else commandline.NO
+
+
+class _Follower:
+    """Shows the day in the terminal until it is over."""
+
+    def __init__(self, day: TradingDay, terminal: DayTerminal) -> None:
+        self._day, self._terminal = day, terminal
+        self._stopping = threading.Event()
+        self.failure = ""
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    def run(self) -> None:
+        session, day = self._day.wallet.session, self._day
+        limit = time.monotonic() + _GRACE_S
+        limit += (day.market_time.to_wall(day.end) - day.clock.now()).total_seconds()
+        while not self._stopping.wait(_REFRESH_S):
+            view = session.view()
+            self._terminal.show(view)
+            self.failure = day.failed()
+            if self.failure or time.monotonic() > limit or _over(view, day):
+                return
+
+
+def _over(view: WalletView, day: TradingDay) -> bool:
+    done = [s for s in view.slots if s.market_money is not None and s.proof.value != "none"]
+    return len(done) >= day.options.slots
+
+
+def _write_results(
+    output: Path, day: TradingDay, view: WalletView, problem: str | None
+) -> list[Path]:
+    """Write statement and exports, and pictures of the window where Qt can draw."""
+    start, end = day.first_slot.starts_at, day.end
+    session, zone = day.wallet.session, day.settings.zone_info
+    slots = session.history(start, end)
+    page = output / "statement.html"
+    page.write_text(statement_html(view, slots, start, end, zone), encoding="utf-8")
+    table = output / "slots.csv"
+    session.export_csv(table, start, end)
+    written = [page, table]
+    if problem is None:
+        from wallet_app.gui.app import render_screenshots
+        from wallet_app.gui.pdf import write_pdf
+
+        written += render_screenshots(session, output)
+        document = output / "statement.pdf"
+        write_pdf(page.read_text(encoding="utf-8"), document)
+        written.append(document)
+    return written
+
+
+def _result(view: WalletView, settled: int, written: list[Path]) -> dict[str, Any]:
+    money = view.money
+    return {
+        "participant": view.participant,
+        "slots_settled": settled,
+        "sold_wh": money.sold_wh,
+        "bought_wh": money.bought_wh,
+        "market_money": money.market_money,
+        "grid_money": money.grid_money,
+        "penalty_money": money.penalty_money,
+        "grid_only_money": money.grid_only_money,
+        "saved_money": money.saved,
+        "proof": money.proof.value,
+        "verified_height": view.trust.verified_height,
+        "agreed_height": view.trust.agreed_height,
+        "files": [str(path) for path in written],
+    }
+
+
+def _options(arguments: argparse.Namespace) -> DayOptions:
+    if not 1 <= arguments.neighbours <= 300:
+        raise commandline.InputError("--neighbours must be from 1 to 300")
+    if not 1 <= arguments.slots <= 24:
+        raise commandline.InputError("--slots must be from 1 to 24: the demo lives through one day")
+    if not 1.0 <= arguments.seconds_per_slot <= 3600:
+        raise commandline.InputError("--seconds-per-slot must be from 1 to 3600")
+    try:
+        day = date.fromisoformat(arguments.day)
+    except ValueError:
+        raise commandline.InputError(f"--day is {arguments.day!r}; give YYYY-MM-DD") from None
+    return DayOptions(
+        arguments.neighbours, arguments.slots, arguments.seconds_per_slot, arguments.seed, day
+    )
+
+
+@contextlib.contextmanager
+def _directory(arguments: argparse.Namespace) -> Iterator[Path]:
+    if arguments.keep:
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        directory = (arguments.output / f"day-{stamp}").absolute()
+        directory.mkdir(parents=True)
+        yield directory
+        return
+    with tempfile.TemporaryDirectory(prefix="prosumer-demo-", ignore_cleanup_errors=True) as name:
+        yield Path(name)
+
+
+@contextlib.contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """Let SIGTERM unwind like Ctrl-C, so that the children are stopped in order."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _has_display() -> bool:
+    if sys.platform in ("win32", "darwin"):
+        return True
+    if os.environ.get("QT_QPA_PLATFORM") in ("offscreen", "minimal"):
+        return False
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

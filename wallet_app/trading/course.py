@@ -1,0 +1,336 @@
+"""The course of a slot for one household: planned, quoted in rounds, matched, delivered, settled.
+
+Everything here runs on the session's lane. Each step takes what the ledger says, not what an
+earlier step remembers, so that a wallet started in the middle of a slot joins where it stands.
+"""
+
+import hashlib
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from light_node.clock import Clock, MarketTime
+from light_node.contract.slots import Phase as LedgerPhase
+from light_node.contract.slots import SlotRecord as LedgerSlot
+from light_node.fabric.crypto import Signer
+from light_node.market.quotes import PriceBounds, Quote, Side
+from light_node.market.slots import Slot, parse
+from light_node.market.units import EnergyWh, MoneyWhTick, PriceTick
+from light_node.mtc.timetable import Timetable
+from wallet_app.i18n import tr
+from wallet_app.strategy.forecast import SlotEnergy
+from wallet_app.strategy.limits import DayTotals, Limits, Verdict, check
+from wallet_app.strategy.suggest import Suggestion
+from wallet_app.trading.history import History, SlotRecord
+from wallet_app.trading.lane import Timetabler
+from wallet_app.trading.live import Inverter, LiveFeed
+from wallet_app.trading.market import MarketReader, Standing
+from wallet_app.trading.messages import quote_message, reading_message
+from wallet_app.trading.outbox import Outbox
+from wallet_app.trading.planner import Planner
+from wallet_app.trading.state import TradingState
+from wallet_app.trading.view import AgentMode, StandingView, SuggestionView
+
+_log = logging.getLogger(__name__)
+_REREAD = timedelta(milliseconds=150)
+_REREADS = 20
+
+
+class NotNow(Exception):
+    """What was asked for cannot be done now; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What a course works with; made once per session."""
+
+    state: TradingState
+    history: History
+    planner: Planner
+    reader: MarketReader
+    outbox: Outbox
+    live: LiveFeed
+    timetabler: Timetabler
+    timetable: Timetable
+    market_time: MarketTime
+    clock: Clock
+    signer: Signer
+    address: str
+    limits: Limits
+    inverter: Inverter | None
+    read_meter_now: Callable[[], None]
+    wake_sender: Callable[[], None]
+
+
+class Course:
+    """Drives all slots of one household."""
+
+    def __init__(self, tools: Tools) -> None:
+        """Work with ``tools``; nothing happens before the first slot is seen."""
+        self._t = tools
+        self._me = tools.state.about.participant
+
+    def seen(self, slot: LedgerSlot) -> None:
+        """Take up a slot as the ledger has it; harmless to repeat."""
+        record = self._t.state.record(slot.slot)
+        if record is None:
+            record = SlotRecord(slot.slot, slot.floor, slot.cap, rounds=slot.rounds)
+            self._t.state.update(record)
+            self._schedule(slot.interval)
+        elif record.phase != slot.phase.value:
+            self._schedule(slot.interval)
+        record = self._t.state.amend(slot.slot, phase=slot.phase.value, round=slot.round) or record
+        if slot.phase is LedgerPhase.QUOTING and self._own_book_quote(record) is None:
+            self._first_quote(slot)
+
+    def standing_published(self, slot: LedgerSlot, standing: Standing) -> None:
+        """Answer a standing: show it, and quote anew if that is strictly better."""
+        own = standing.quote_of(self._me)
+        self._t.state.amend(
+            slot.slot,
+            phase=slot.phase.value,
+            round=slot.round,
+            matched_wh=int(standing.fills.get(self._me, 0)),
+            price=standing.price,
+        )
+        self._t.state.set_standing(_standing_view(standing, self._me))
+        if own is None or standing.final:
+            return
+        record = self._t.state.record(slot.slot)
+        if record is None:
+            return
+        suggestion = self._suggest(slot, standing=standing, quoted=own)
+        if suggestion.side is None or suggestion.price == own.price:
+            self._t.state.set_agent(self._t.state.agent, suggestion.reason)
+            return
+        self._decide(slot, suggestion)
+
+    def cleared(self, slot: LedgerSlot, price: PriceTick | None, own_wh: EnergyWh) -> None:
+        """Note what was matched and prepare the battery for delivery."""
+        self._t.state.amend(
+            slot.slot, phase=slot.phase.value, round=slot.round, matched_wh=own_wh, price=price
+        )
+        if own_wh and price is not None:
+            record = self._t.state.record(slot.slot)
+            text = tr("sold") if record and record.side == "sell" else tr("bought")
+            self._t.state.say(
+                "good",
+                tr(
+                    "{slot}: {what} {kwh} kWh at {price} per kWh",
+                    slot=self._t.state.local_time(parse(slot.slot)),
+                    what=text,
+                    kwh=f"{own_wh / 1000:.2f}",
+                    price=f"{price / 10_000:.4f}",
+                ),
+            )
+        self._schedule(slot.interval)
+
+    def quote(self, slot_id: str, energy: EnergyWh, price: PriceTick) -> None:
+        """Quote what the user or the agent decided; ``NotNow`` if that is not possible."""
+        record = self._t.state.record(slot_id)
+        if record is None or record.phase != "quoting":
+            raise NotNow(tr("This slot takes no quotes now: wait for the next one."))
+        if not record.floor <= price <= record.cap:
+            raise NotNow(
+                tr(
+                    "The price must lie between {floor} and {cap} per kWh.",
+                    floor=f"{record.floor / 10_000:.4f}",
+                    cap=f"{record.cap / 10_000:.4f}",
+                )
+            )
+        if not record.side or energy <= 0:
+            raise NotNow(tr("There is nothing to trade in this slot."))
+        quote = Quote(self._me, Side(record.side), energy, price)
+        verdict = self.verdict(slot_id, quote)
+        if not verdict.allowed:
+            raise NotNow(verdict.long)
+        slot = parse(slot_id)
+        message = quote_message(self._t.signer, slot_id, record.round, self._t.address, quote)
+        count = len(self._t.outbox.entries(f"quote|{slot_id}|{record.round}|"))
+        closes = self._t.timetable.round_closes(slot, record.round)
+        self._t.outbox.put(
+            f"quote|{slot_id}|{record.round}|{count}",
+            "SubmitQuote",
+            [message],
+            created=self._t.clock.now(),
+            deadline=self._t.market_time.to_wall(closes),
+        )
+        self._t.state.amend(slot_id, quoted_wh=energy, quoted_price=price, quote_state="waiting")
+        self._t.wake_sender()
+
+    def verdict(self, slot_id: str, quote: Quote) -> Verdict:
+        """Hold a quote against the user's limits, with the day's totals so far."""
+        now = self._t.state.market_now()
+        start, end = self._t.state.day(parse(slot_id).starts_at)
+        day = [
+            r
+            for r in self._t.history.between(start, end)
+            if r.slot != slot_id and r.quote_state in ("waiting", "sent", "committed")
+        ]
+        loss = sum(
+            (r.grid_only_money or 0)
+            - (r.market_money or 0)
+            - (r.grid_money or 0)
+            - (r.penalty_money or 0)
+            for r in day
+            if r.market_money is not None
+        )
+        totals = DayTotals(
+            sold_wh=EnergyWh(sum(_traded(r) for r in day if r.side == "sell")),
+            bought_wh=EnergyWh(sum(_traded(r) for r in day if r.side == "buy")),
+            loss=MoneyWhTick(loss),
+            battery_wh=_energy(self._t.live.stored_wh),
+        )
+        return check(self._t.limits, quote, totals, now)
+
+    def _first_quote(self, slot: LedgerSlot) -> None:
+        stored = self._t.live.stored_wh or 0
+        plan = self._t.planner.plan(slot.interval, stored, self._t.state.market_now())
+        self._t.state.amend(slot.slot, planned_wh=plan.forecast.mean_wh)
+        suggestion = self._suggest(slot)
+        if suggestion.side is None:
+            self._t.state.amend(slot.slot, side="")
+            return
+        self._t.state.amend(slot.slot, side=suggestion.side.value)
+        if slot.round == 1:
+            self._decide(slot, suggestion)
+
+    def _suggest(
+        self, slot: LedgerSlot, *, standing: Standing | None = None, quoted: Quote | None = None
+    ) -> Suggestion:
+        stored = self._t.live.stored_wh or 0
+        plan = self._t.planner.plan(slot.interval, stored, self._t.state.market_now())
+        suggestion = self._t.planner.suggest(
+            slot.interval,
+            PriceBounds(PriceTick(slot.floor), PriceTick(slot.cap)),
+            plan,
+            quoted=quoted,
+            book=standing.book if standing else None,
+        )
+        self._t.state.set_suggestion(_suggestion_view(slot.slot, suggestion))
+        return suggestion
+
+    def _decide(self, slot: LedgerSlot, suggestion: Suggestion) -> None:
+        """Act as far as the user lets the agent."""
+        mode = self._t.state.agent
+        self._t.state.set_agent(mode, suggestion.reason)
+        if mode is not AgentMode.DO:
+            return
+        try:
+            self.quote(slot.slot, suggestion.energy, suggestion.price)
+        except NotNow as refusal:
+            self._t.state.set_agent(mode, str(refusal))
+            self._t.state.say("warning", tr("No quote: {why}", why=str(refusal)))
+
+    def _own_book_quote(self, record: SlotRecord) -> int | None:
+        return record.quoted_price
+
+    def _schedule(self, slot: Slot) -> None:
+        """Set the timers of a slot; timers that are due already run at once."""
+        at = self._t.timetabler.at
+        now = self._t.state.market_now()
+        if now < slot.ends_at:
+            at(slot.starts_at, f"start|{slot.id}", lambda: self._start_delivery(slot))
+        if now < self._t.timetable.readings_due(slot):
+            at(slot.ends_at, f"end|{slot.id}", lambda: self._end_delivery(slot, 0))
+
+    def _start_delivery(self, slot: Slot) -> None:
+        """Order the battery about for the slot that starts now."""
+        inverter = self._t.inverter
+        record = self._t.state.record(slot.id)
+        if inverter is None or record is None or record.planned_wh is None:
+            return
+        stored = self._t.live.stored_wh
+        if stored is None:
+            return
+        energy = self._t.planner.battery_energy(
+            record.planned_wh, record.matched_wh, stored, slot.length_s
+        )
+        inverter.charge(energy, slot.ends_at)
+        self._t.state.amend(slot.id, battery_plan_wh=energy)
+
+    def _end_delivery(self, slot: Slot, attempt: int) -> None:
+        """Read the registers at the slot's end, learn from them, and sign the reading."""
+        if attempt == 0:
+            self._t.read_meter_now()
+        energy = self._t.live.energy(slot.starts_at, slot.ends_at)
+        if energy is None:
+            if attempt < _REREADS:
+                later = self._t.clock.now() + _REREAD
+                self._t.timetabler.at(
+                    self._t.market_time.at(later),
+                    f"end|{slot.id}",
+                    lambda: self._end_delivery(slot, attempt + 1),
+                )
+            else:
+                self._t.state.say(
+                    "warning",
+                    tr(
+                        "{slot}: no meter reading; the market will estimate it",
+                        slot=self._t.state.local_time(slot),
+                    ),
+                )
+            return
+        record = self._t.state.record(slot.id)
+        battery = record.battery_plan_wh if record else 0
+        past = SlotEnergy(slot.starts_at, slot.length_s, energy.net_wh - battery)
+        self._t.planner.learn(past)
+        self._t.history.add_energy(past, energy.origin)
+        self._t.state.amend(slot.id, delivered_wh=energy.net_wh)
+        meter = hashlib.sha256(f"{self._me}|{energy.meter_id}".encode()).hexdigest()[:32]
+        self._t.outbox.put(
+            f"reading|{slot.id}",
+            "SubmitReading",
+            [reading_message(self._t.signer, slot.id, self._me, energy, meter)],
+            created=self._t.clock.now(),
+            deadline=self._t.market_time.to_wall(self._t.timetable.readings_due(slot)),
+        )
+        self._t.wake_sender()
+
+
+def _suggestion_view(slot: str, suggestion: Suggestion) -> SuggestionView:
+    return SuggestionView(
+        slot=slot,
+        side=suggestion.side.value if suggestion.side else "",
+        energy_wh=suggestion.energy,
+        price=suggestion.price,
+        honest_price=suggestion.honest_price,
+        expected_money=suggestion.expected_money,
+        honest_money=suggestion.honest_money,
+        grid_only_money=suggestion.grid_only_money,
+        regret_money=suggestion.regret,
+        estimated=suggestion.estimated,
+        reason=suggestion.reason,
+        unsold=suggestion.unsold,
+    )
+
+
+def _standing_view(standing: Standing, me: str) -> StandingView:
+    def side(which: Side) -> tuple[tuple[PriceTick, EnergyWh, bool], ...]:
+        steps = [
+            (q.price, q.energy, q.participant == me)
+            for q in standing.quotes
+            if q.side is which and q.energy
+        ]
+        return tuple(sorted(steps, reverse=which is Side.BUY))
+
+    return StandingView(
+        slot=standing.slot,
+        round=standing.round,
+        market=standing.market,
+        price=standing.price,
+        volume_wh=standing.volume,
+        asks=side(Side.SELL),
+        bids=side(Side.BUY),
+        own_fill_wh=standing.fills.get(me, EnergyWh(0)),
+    )
+
+
+def _traded(record: SlotRecord) -> int:
+    settled_or_final = record.phase not in ("quoting", "closed")
+    return record.matched_wh if settled_or_final else record.quoted_wh
+
+
+def _energy(value: int | None) -> EnergyWh | None:
+    return None if value is None else EnergyWh(value)

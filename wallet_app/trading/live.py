@@ -1,0 +1,226 @@
+"""Live figures: what meter and battery say now, judged, recorded and shown.
+
+The meter is the truth at the grid connection; roof, house and battery come from the inverter where
+one tells them. What no source gives stays unknown.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any, Protocol
+
+from light_node.clock import Clock, MarketTime
+from wallet_app.meter.events import Reading
+from wallet_app.meter.plausibility import Limits, Memory, judge
+from wallet_app.meter.recording import ReadingStore
+from wallet_app.meter.session import MeterStatus
+from wallet_app.trading.view import LiveView
+
+_POINTS = 4000
+
+
+class Inverter(Protocol):
+    """What steers the battery and knows the roof; the demo's simulated home is one."""
+
+    def charge(self, energy_wh: int, until: datetime) -> None:
+        """Spread ``energy_wh`` (positive charges) evenly from now to market time ``until``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Telemetry:
+    """What the inverter says, at one market instant: powers in W, stored energy in Wh."""
+
+    market: datetime
+    roof_w: int
+    house_w: int
+    battery_w: int
+    battery_wh: int
+
+    @classmethod
+    def from_json(cls, line: Mapping[str, Any]) -> "Telemetry | None":
+        """Read a telemetry line; None if it is none (a foreign line changes nothing)."""
+        try:
+            market = datetime.fromisoformat(line["market"])
+            numbers = [line[name] for name in ("roof_w", "house_w", "battery_w", "battery_wh")]
+        except (KeyError, TypeError, ValueError):
+            return None
+        if market.tzinfo is None or not all(type(n) is int and abs(n) < 10**9 for n in numbers):
+            return None
+        return cls(market, *numbers)
+
+
+@dataclass(frozen=True, slots=True)
+class MeteredEnergy:
+    """A slot's energies at the grid connection, from register differences.
+
+    ``register_*`` are the totals at the end, in Wh. ``complete`` is False when a boundary fell
+    into a gap; then the split between slots is a guess and the reading says "estimated".
+    """
+
+    import_wh: int
+    export_wh: int
+    register_import_wh: int
+    register_export_wh: int
+    meter_id: str
+    origin: str
+    complete: bool
+
+    @property
+    def net_wh(self) -> int:
+        """Import minus export: positive was taken from the grid."""
+        return self.import_wh - self.export_wh
+
+
+class LiveFeed:
+    """Takes readings, meter states and telemetry from their threads; answers views."""
+
+    def __init__(
+        self,
+        store: ReadingStore,
+        market_time: MarketTime,
+        clock: Clock,
+        *,
+        day_start: Callable[[datetime], datetime],
+        max_power_w: int,
+        battery_capacity_wh: int,
+        on_change: Callable[[], None],
+        on_problem: Callable[[str], None],
+    ) -> None:
+        """``day_start`` gives the start of the local day of a market time, for today's sums."""
+        self._store, self._market_time, self._clock = store, market_time, clock
+        self._day_start, self._capacity = day_start, battery_capacity_wh
+        self._on_change, self._on_problem = on_change, on_problem
+        self._limits = Limits(max_power_w=max_power_w, rate=market_time.rate)
+        self._memory = Memory.after(store.last_accepted())
+        self._lock = threading.Lock()
+        self._reading: Reading | None = self._memory.last
+        self._status: MeterStatus | None = None
+        self._telemetry: Telemetry | None = None
+        self._series: deque[tuple[float, int]] = deque(maxlen=_POINTS)
+        self._roof_today: tuple[datetime, float] | None = None
+        self._base: tuple[datetime, Decimal, Decimal] | None = None
+
+    def take_reading(self, reading: Reading) -> None:
+        """Judge, record and show a reading. ``RecordingError`` passes: nothing is pretended."""
+        verdict, memory = judge(reading, self._memory, self._limits)
+        self._store.append(reading, verdict)
+        self._memory = memory
+        if not verdict.accepted:
+            self._on_problem(", ".join(verdict.flags))
+            return
+        market = self._market_time.at(reading.host_time)
+        with self._lock:
+            self._reading = reading
+            if reading.power_w is not None:
+                self._series.append((market.timestamp(), int(reading.power_w)))
+            self._count_day(market, reading)
+        self._on_change()
+
+    def take_status(self, status: MeterStatus) -> None:
+        """Show how the meter session is doing."""
+        with self._lock:
+            self._status = status
+        self._on_change()
+
+    def take_telemetry(self, line: Mapping[str, Any]) -> None:
+        """Take a line of the inverter."""
+        telemetry = Telemetry.from_json(line)
+        if telemetry is None:
+            return
+        with self._lock:
+            before, self._telemetry = self._telemetry, telemetry
+            self._count_roof(before, telemetry)
+        self._on_change()
+
+    @property
+    def stored_wh(self) -> int | None:
+        """What the battery holds, None when nobody says."""
+        with self._lock:
+            return self._telemetry.battery_wh if self._telemetry else None
+
+    @property
+    def meter_id(self) -> str:
+        """The number of the meter last read, "" before the first reading."""
+        with self._lock:
+            return self._reading.meter_id if self._reading else ""
+
+    def energy(self, start: datetime, end: datetime) -> MeteredEnergy | None:
+        """Return a slot's energies (market times), None until readings enclose it."""
+        meter_id = self.meter_id
+        if not meter_id:
+            return None
+        wall = self._market_time.to_wall(start), self._market_time.to_wall(end)
+        # A boundary may be interpolated between readings this far apart, as the market counts.
+        gap = max(self._market_time.wall_span((end - start) / 5), timedelta(milliseconds=500))
+        found = self._store.energy_between(meter_id, *wall, max_gap=gap)
+        if found is None or found.import_wh is None or found.export_wh is None:
+            return None
+        last = self._store.last_accepted(meter_id)
+        if last is None:
+            return None
+        return MeteredEnergy(
+            max(found.import_wh, 0),
+            max(found.export_wh, 0),
+            _wh(last.import_kwh),
+            _wh(last.export_kwh),
+            meter_id,
+            "simulated" if found.simulated else "meter",
+            found.complete,
+        )
+
+    def view(self) -> LiveView:
+        """Return what the screens show."""
+        now = self._clock.now()
+        with self._lock:
+            reading, status, telemetry = self._reading, self._status, self._telemetry
+            grid = int(reading.power_w) if reading and reading.power_w is not None else None
+            imported, exported = self._today(reading)
+            return LiveView(
+                grid_power_w=grid,
+                roof_power_w=telemetry.roof_w if telemetry else None,
+                house_power_w=telemetry.house_w if telemetry else None,
+                battery_power_w=telemetry.battery_w if telemetry else None,
+                battery_wh=telemetry.battery_wh if telemetry else None,
+                battery_capacity_wh=self._capacity or None,
+                today_import_wh=imported,
+                today_export_wh=exported,
+                today_roof_wh=int(self._roof_today[1]) if self._roof_today else None,
+                meter_id=reading.meter_id if reading else "",
+                meter_port=status.port if status else "",
+                meter_state=status.text if status else "",
+                meter_age_s=(now - reading.host_time).total_seconds() if reading else None,
+            )
+
+    def series(self) -> tuple[tuple[float, int], ...]:
+        """Return (POSIX market time, grid W) of today, ascending."""
+        start = self._day_start(self._market_time.at(self._clock.now())).timestamp()
+        with self._lock:
+            return tuple(point for point in self._series if point[0] >= start)
+
+    def _count_day(self, market: datetime, reading: Reading) -> None:
+        day = self._day_start(market)
+        if self._base is None or self._base[0] != day:
+            self._base = (day, reading.import_kwh or Decimal(0), reading.export_kwh or Decimal(0))
+
+    def _today(self, reading: Reading | None) -> tuple[int | None, int | None]:
+        if reading is None or self._base is None:
+            return None, None
+        _, imported, exported = self._base
+        return _wh(reading.import_kwh) - _wh(imported), _wh(reading.export_kwh) - _wh(exported)
+
+    def _count_roof(self, before: Telemetry | None, now: Telemetry) -> None:
+        day = self._day_start(now.market)
+        if self._roof_today is None or self._roof_today[0] != day:
+            self._roof_today = (day, 0.0)
+        if before is not None and before.market < now.market <= before.market + timedelta(hours=2):
+            hours = (now.market - before.market) / timedelta(hours=1)
+            energy = self._roof_today[1] + (before.roof_w + now.roof_w) / 2 * hours
+            self._roof_today = (day, energy)
+
+
+def _wh(kwh: Decimal | None) -> int:
+    return int((kwh or Decimal(0)) * 1000)

@@ -1,0 +1,220 @@
+"""Opens a wallet: its directory, keys, settings and network become a trading session."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from light_node.clock import Clock
+from light_node.fabric.errors import FabricError
+from light_node.fabric.identity import SigningIdentity
+from light_node.fabric.profile import NetworkProfile
+from light_node.market.slots import Slot
+from light_node.market.units import EnergyWh, MoneyWhTick, PriceTick
+from light_node.mtc.timetable import Timetable
+from wallet_app.i18n import tr
+from wallet_app.meter.events import Reading
+from wallet_app.meter.recording import ReadingStore, RecordingError
+from wallet_app.meter.session import MeterSession
+from wallet_app.meter.simulator.household import Household
+from wallet_app.settings import Settings
+from wallet_app.strategy.forecast import SlotEnergy
+from wallet_app.strategy.limits import Limits
+from wallet_app.trading.course import Tools
+from wallet_app.trading.history import History
+from wallet_app.trading.lane import Lane, Timetabler
+from wallet_app.trading.live import Inverter, LiveFeed
+from wallet_app.trading.market import MarketReader
+from wallet_app.trading.messages import admission_message
+from wallet_app.trading.network import GatewayLedger
+from wallet_app.trading.outbox import Outbox
+from wallet_app.trading.planner import Planner
+from wallet_app.trading.proofs import Node
+from wallet_app.trading.sender import Sender
+from wallet_app.trading.session import TradingSession
+from wallet_app.trading.state import About, TradingState
+from wallet_app.trading.view import AgentMode, Change
+
+
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """Where the meter hangs, as :class:`~wallet_app.meter.session.MeterSession` takes it."""
+
+    port: str
+    protocol: str
+    address: str | None
+    interval_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Wallet:
+    """Everything a session is made of. ``directory`` holds its files; it is made if missing."""
+
+    directory: Path
+    profile: NetworkProfile
+    identity: SigningIdentity
+    participant: str
+    settings: Settings
+    timetable: Timetable
+    clock: Clock
+    node: Node
+    meter: Meter | None = None
+    inverter: Inverter | None = None
+    demo: bool = False
+
+
+class RunningWallet:
+    """A trading session with the meter that feeds it; a context manager."""
+
+    def __init__(self, wallet: Wallet) -> None:
+        """Open the wallet's files; errors of the stores pass, each with what to do."""
+        wallet.directory.mkdir(parents=True, exist_ok=True)
+        self._readings = ReadingStore(wallet.directory / "readings.sqlite", wallet.identity.signer)
+        self._history = History(wallet.directory / "history.sqlite")
+        self._outbox = Outbox(wallet.directory / "outbox.sqlite")
+        self._meter: MeterSession | None = None
+        settings, market_time = wallet.settings, wallet.profile.market_time
+        about = About(
+            wallet.participant,
+            wallet.identity.msp_id,
+            wallet.profile.name,
+            settings.zone_info,
+            settings["currency"],
+            wallet.demo,
+        )
+        self._state = TradingState(
+            about, self._history, market_time, wallet.clock, wallet.timetable
+        )
+        self._state.set_agent(AgentMode(settings["agent"]), "")
+        self.live = self._live_feed(wallet)
+        ledger = GatewayLedger(wallet.profile, wallet.identity, wallet.clock)
+        lane = Lane("trading", self._report)
+        sender = Sender(
+            self._outbox,
+            ledger,
+            wallet.clock,
+            on_change=lambda entry: self.session.entry_changed(entry),
+        )
+        address = settings["wallet_address"] or wallet_address(wallet.identity)
+        self._tools = Tools(
+            state=self._state,
+            history=self._history,
+            planner=Planner(settings, wallet.participant, standard_prior(settings)),
+            outbox=self._outbox,
+            live=self.live,
+            timetabler=Timetabler(market_time, lane),
+            timetable=wallet.timetable,
+            market_time=market_time,
+            clock=wallet.clock,
+            signer=wallet.identity.signer,
+            address=address,
+            limits=limits_of(settings),
+            inverter=wallet.inverter,
+            read_meter_now=self._read_meter_now,
+            wake_sender=sender.wake,
+            reader=MarketReader(ledger),
+        )
+        admission = admission_message(settings, address)
+        self.session = TradingSession(self._tools, ledger, wallet.node, lane, sender, admission)
+        if wallet.meter is not None:
+            self._meter = MeterSession(
+                wallet.meter.port,
+                protocol=wallet.meter.protocol,
+                address=wallet.meter.address,
+                interval_s=wallet.meter.interval_s,
+                clock=wallet.clock,
+                on_reading=self._take_reading,
+                on_status=self.live.take_status,
+            )
+
+    def __enter__(self) -> "RunningWallet":
+        self.session.start()
+        if self._meter is not None:
+            self._meter.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop meter and session, close the files."""
+        if self._meter is not None:
+            self._meter.stop()
+        self.session.stop()
+        self._outbox.close()
+        self._history.close()
+        self._readings.close()
+
+    def learn(self, past: list[SlotEnergy], origin: str) -> None:
+        """Put past energies into the history before the start; ``origin`` as in readings."""
+        for energy in past:
+            self._history.add_energy(energy, origin)
+
+    def _live_feed(self, wallet: Wallet) -> LiveFeed:
+        return LiveFeed(
+            self._readings,
+            wallet.profile.market_time,
+            wallet.clock,
+            day_start=lambda moment: self._state.day(moment)[0],
+            max_power_w=3 * wallet.settings["capacity_w"],
+            battery_capacity_wh=wallet.settings["battery_capacity_wh"],
+            on_change=lambda: self._state.changed(Change.LIVE),
+            on_problem=lambda flags: self._state.say(
+                "warning", tr("A meter reading was set aside: {flags}", flags=flags)
+            ),
+        )
+
+    def _take_reading(self, reading: Reading) -> None:
+        try:
+            self.live.take_reading(reading)
+        except RecordingError as error:
+            # Nothing is lost that can be kept: registers go on counting and the next reading that
+            # can be stored bridges the gap. But the user must know.
+            self._state.say("error", str(error))
+
+    def _read_meter_now(self) -> None:
+        if self._meter is not None:
+            self._meter.request_now()
+
+    def _report(self, error: Exception) -> None:
+        """Say what went wrong on the lane, in our words where we have them."""
+        foreign = error.foreign if isinstance(error, FabricError) else ""
+        self._state.say("error", str(error) or type(error).__name__, foreign)
+
+
+def limits_of(settings: Settings) -> Limits:
+    """Return the limits the user set."""
+    return Limits(
+        min_sell_price=PriceTick(settings["limit_min_sell_price"]),
+        max_buy_price=PriceTick(settings["limit_max_buy_price"]),
+        max_slot_wh=EnergyWh(settings["limit_energy_wh"]),
+        max_day_loss=MoneyWhTick(settings["limit_daily_loss"]),
+        zone=settings.zone_info,
+    )
+
+
+def wallet_address(identity: SigningIdentity) -> str:
+    """Return the address bound into quotes: the hash of the certificate's public key."""
+    key = identity.certificate.public_key().public_bytes(
+        Encoding.DER, PublicFormat.SubjectPublicKeyInfo
+    )
+    return "pw" + hashlib.sha256(key).hexdigest()[:38]
+
+
+def standard_prior(settings: Settings) -> Callable[[Slot], int]:
+    """Return the expected net energy of a slot for a household with no history yet.
+
+    The standard load curve for the yearly consumption and the clear-sky curve for the roof, both
+    from ``resources/profiles``.
+    """
+    offset = datetime.now(settings.zone_info).utcoffset()
+    home = Household(
+        0,
+        settings["annual_load_wh"] / 1000,
+        settings["pv_peak_w"] / 1000,
+        utc_offset_h=offset.total_seconds() / 3600 if offset else 0.0,
+    )
+    return lambda slot: round(home.net_wh(slot.starts_at, slot.ends_at))
