@@ -29,7 +29,7 @@ def ship(values: Integers, supply: Sequence[int], demand: Sequence[int]) -> list
     """
     if values.shape != (len(supply), len(demand)) or sum(supply) != sum(demand):
         raise ValueError("values, supply and demand do not fit together")
-    if min(*supply, *demand, 1) < 1 or (values.size and int(np.abs(values).max()) > 1 << 32):
+    if min([*supply, *demand, 1]) < 1 or (values.size and int(np.abs(values).max()) > 1 << 32):
         raise ValueError("amounts must be at least 1, values within 2**32")
     if not supply:
         return []
