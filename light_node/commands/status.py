@@ -1,0 +1,132 @@
+"""``light-node status``: what is verified on this machine, and what the peers say now."""
+
+import argparse
+from typing import Any
+
+from light_node import commandline
+from light_node.chain import errors, trust, verify
+from light_node.chain.sources import from_profile
+from light_node.chain.store import HeaderStore
+from light_node.chain.trust import TrustRoot
+from light_node.clock import SystemClock
+from light_node.commands import node_options
+from light_node.fabric.errors import FabricError
+from light_node.fabric.profile import NetworkProfile
+
+SUMMARY = "Show what is verified on this machine and how far the peers are."
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Describe the arguments."""
+    node_options.configure(parser)
+    parser.add_argument("--offline", action="store_true", help="do not ask the peers")
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Show the state; exit code 1 if the trust root has expired or a peer contradicts it."""
+    profile = node_options.load_profile(arguments)
+    try:
+        root = trust.from_profile(profile.trust_root)
+    except errors.TrustRootError as error:
+        raise commandline.InputError(str(error)) from error
+    result: dict[str, Any] = {
+        "channel": profile.channel,
+        "trust_root": root.fingerprint,
+        "trust_root_expires": profile.trust_root.expires.isoformat(),
+        "trust_root_expired": SystemClock().now() >= profile.trust_root.expires,
+    }
+    store = _open(arguments, root)
+    try:
+        result |= _stored(store)
+        result["peers"] = _ask_peers(arguments, profile, root, store)
+    finally:
+        if store is not None:
+            store.close()
+    if arguments.json:
+        commandline.print_json(result)
+    else:
+        _print_for_people(result)
+    wrong = result["trust_root_expired"] or any(p["agrees"] is False for p in result["peers"])
+    return commandline.NO if wrong else commandline.GOOD
+
+
+def _open(arguments: argparse.Namespace, root: TrustRoot) -> HeaderStore | None:
+    directory = node_options.store_directory(arguments)
+    if not (directory / "headers.bin").exists():
+        return None
+    try:
+        return HeaderStore(directory, root, read_only=True)
+    except errors.StoreError as error:
+        raise commandline.InputError(str(error)) from error
+
+
+def _stored(store: HeaderStore | None) -> dict[str, Any]:
+    if store is None:
+        return {"verified_height": None, "tip": None, "configuration": None, "store_bytes": 0}
+    state = store.state
+    return {
+        "verified_height": state.height,
+        "tip": state.hash.hex(),
+        "configuration": state.config.block_number,
+        "store_bytes": store.size_bytes(),
+    }
+
+
+def _ask_peers(
+    arguments: argparse.Namespace,
+    profile: NetworkProfile,
+    root: TrustRoot,
+    store: HeaderStore | None,
+) -> list[dict[str, Any]]:
+    """Ask every peer for its newest header and compare it with what is verified here."""
+    identity = None if arguments.offline else node_options.find_identity(arguments)
+    if identity is None:
+        return []
+    config = root.config if store is None else store.state.config
+    try:
+        sources = from_profile(profile, config, identity, SystemClock())
+    except errors.TrustRootError as error:
+        raise commandline.InputError(str(error)) from error
+    answers = []
+    for source in sources:
+        answer: dict[str, Any] = {
+            "organization": source.organization,
+            "address": source.address,
+            "height": None,
+            "agrees": None,
+            "error": "",
+        }
+        try:
+            block = verify.parse(source.newest())
+            answer["height"] = block.number + 1
+            known = None if store is None else store.hash(block.number)
+            answer["agrees"] = None if known is None else known == block.hash
+        except (FabricError, errors.VerificationError) as error:
+            answer["error"] = str(error)
+        finally:
+            source.close()
+        answers.append(answer)
+    return answers
+
+
+def _print_for_people(result: dict[str, Any]) -> None:
+    lines = [
+        f"Channel {result['channel']}, trust root {result['trust_root']} "
+        f"(expires {result['trust_root_expires']})"
+    ]
+    if result["trust_root_expired"]:
+        lines.append("The trust root has EXPIRED: get a new network profile from your operator.")
+    if result["verified_height"] is None:
+        lines.append("Nothing is verified here yet: run 'light-node sync'.")
+    else:
+        lines.append(
+            f"Verified here: {result['verified_height']} blocks, tip {result['tip'][:16]}…, "
+            f"configuration of block {result['configuration']}"
+        )
+    for peer in result["peers"]:
+        agrees = {True: "agrees", False: "DISAGREES", None: "not compared"}[peer["agrees"]]
+        said = peer["error"] or f"height {peer['height']}, {agrees}"
+        lines.append(f"  {peer['organization']} {peer['address']}: {said}")
+    if not result["peers"]:
+        lines.append("The peers were not asked (that takes an identity: --identity DIR).")
+    print("\n".join(lines))

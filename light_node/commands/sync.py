@@ -1,0 +1,148 @@
+"""``light-node sync``: fetch and verify headers from peers of several organisations."""
+
+import argparse
+import sys
+from typing import Any
+
+from light_node import commandline
+from light_node.chain import errors
+from light_node.chain.node import LightNode
+from light_node.chain.status import PeerState, SyncStatus
+from light_node.clock import SystemClock
+from light_node.commands import node_options
+
+SUMMARY = "Verify the channel's headers up to the newest block two organisations agree on."
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Describe the arguments."""
+    node_options.configure(parser)
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        default=60.0,
+        metavar="S",
+        help="give up after so many seconds (default 60)",
+    )
+    parser.add_argument("--follow", action="store_true", help="keep following until Ctrl-C")
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Sync; exit code 0 once two organisations agree on the newest block, 1 if they do not."""
+    profile = node_options.load_profile(arguments)
+    identity = node_options.need_identity(arguments)
+    try:
+        node = LightNode(profile, node_options.store_directory(arguments), identity, SystemClock())
+    except errors.ChainError as error:
+        raise commandline.InputError(str(error)) from error
+    with node:
+        node.wait(_is_done, arguments.timeout)
+        status = node.status()
+        if arguments.follow and status.fork is None:
+            _follow(node)
+            status = node.status()
+    good = _is_good(status)
+    if arguments.json:
+        commandline.print_json(status_json(status))
+    else:
+        print_for_people(status)
+    return commandline.GOOD if good else commandline.NO
+
+
+def _is_good(status: SyncStatus) -> bool:
+    return (
+        status.fork is None
+        and status.disputed_block is None
+        and status.verified_height >= (status.height or 0)
+        and (status.agreed_height or 0) >= status.verified_height
+    )
+
+
+def _is_done(status: SyncStatus) -> bool:
+    """Say whether nothing more is to come: all have answered, and what they have is verified."""
+    if status.fork is not None:
+        return True
+    pending = any(p.state is PeerState.CONNECTING for p in status.peers)
+    return not pending and _is_good(status)
+
+
+def _follow(node: LightNode) -> None:
+    shown = -1
+    try:
+        while True:
+            height = shown
+
+            def moved(status: SyncStatus, height: int = height) -> bool:
+                return status.verified_height != height or not status.running
+
+            node.wait(moved, 3600)
+            status = node.status()
+            if not status.running:
+                return
+            if status.verified_height != shown:
+                shown = status.verified_height
+                print(
+                    f"height {shown}, agreed {status.agreed_height or 0}",
+                    file=sys.stderr,
+                    flush=True,
+                )
+    except KeyboardInterrupt:
+        return
+
+
+def status_json(status: SyncStatus) -> dict[str, Any]:
+    """Return a status as commands print it."""
+    return {
+        "channel": status.channel,
+        "trust_root": status.trust_root,
+        "trust_root_expires": _time(status.trust_root_expires),
+        "height": status.height,
+        "verified_height": status.verified_height,
+        "agreed_height": status.agreed_height,
+        "valid_height": status.valid_height,
+        "disputed_block": status.disputed_block,
+        "blocks_verified": status.blocks_verified,
+        "signatures_verified": status.signatures_verified,
+        "waiting_for": status.waiting_for,
+        "problem": status.problem,
+        "peers": [
+            {
+                "organization": p.organization,
+                "address": p.address,
+                "kind": p.kind,
+                "state": str(p.state),
+                "height": p.height,
+                "agrees": p.agrees,
+                "last_seen": _time(p.last_seen),
+                "error": p.error,
+                "foreign": p.foreign,
+            }
+            for p in status.peers
+        ],
+    }
+
+
+def print_for_people(status: SyncStatus) -> None:
+    """Print a status for somebody who sees it for the first time."""
+    lines = [
+        f"Channel {status.channel}, trust root {status.trust_root}",
+        f"Verified: {status.verified_height} blocks of {status.height or 'an unknown number'}",
+        f"Agreed on by two organisations: {status.agreed_height or 0} blocks",
+    ]
+    for p in status.peers:
+        agrees = {True: "agrees", False: "DISAGREES", None: "not known yet"}[p.agrees]
+        height = "" if p.height is None else f", height {p.height}"
+        lines.append(f"  {p.organization} {p.address} ({p.kind}): {p.state}{height}, {agrees}")
+        if p.error:
+            lines.append(f"    {p.error}")
+    if status.disputed_block is not None:
+        lines.append(f"Organisations disagree on what was valid in block {status.disputed_block}.")
+    if status.waiting_for:
+        lines.append(f"Waiting for {status.waiting_for}.")
+    if status.problem:
+        lines.append(f"Problem: {status.problem}")
+    print("\n".join(lines))
+
+
+def _time(time: Any) -> str | None:
+    return None if time is None else time.isoformat()
