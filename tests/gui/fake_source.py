@@ -53,7 +53,7 @@ def slot_at(hour: int, day: datetime = DAY, settled: bool = True) -> SlotView:
     start = day + timedelta(hours=hour)
     net = house_w(hour + 0.5) - roof_w(hour + 0.5)
     side = "sell" if net < 0 else "buy"
-    price = PriceTick(5200 + round(2300 * math.cos(math.pi * (hour - 20) / 12)))
+    price = PriceTick(6500 + round(2400 * math.cos(math.pi * (hour - 20) / 12)))
     quoted = EnergyWh(abs(net) * 95 // 100)
     matched = EnergyWh(quoted if hour % 5 else quoted // 2)
     delivered = net + (35 if hour % 3 else -20)

@@ -8,7 +8,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from PySide6.QtCore import QEvent, QEventLoop, QLocale, QTimer
+from PySide6.QtCore import (
+    QEvent,
+    QEventLoop,
+    QLocale,
+    QMessageLogContext,
+    QTimer,
+    QtMsgType,
+    qInstallMessageHandler,
+)
 from PySide6.QtWidgets import QApplication
 
 from wallet_app import format as fmt
@@ -45,6 +53,7 @@ def run_window(
         window.showMaximized()
     else:
         window.show()
+    window.setFocus()
     window.start()
     if screenshot is not None:
         target = screenshot
@@ -76,19 +85,21 @@ def render_screenshots(
     kept = settings.WindowSettings(theme=theme_name, width=size[0], height=size[1])
     _application(kept)
     directory.mkdir(parents=True, exist_ok=True)
-    window = MainWindow(source, kept, None)
-    window.resize(*size)
-    window.show()
-    window.show_view(source.view(), ALL)
-    paths = []
-    for key, page in window.pages.items():
-        window.open_page(key)
-        window.tick()
-        _settle(page.busy)
-        paths.append(_save(window, directory / f"{key}.png"))
-    window.close()
-    window.deleteLater()
-    QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+    with _quiet_offscreen():
+        window = MainWindow(source, kept, None)
+        window.resize(*size)
+        window.show()
+        window.setFocus()
+        window.show_view(source.view(), ALL)
+        paths = []
+        for key, page in window.pages.items():
+            window.open_page(key)
+            window.tick()
+            _settle(page.busy)
+            paths.append(_save(window, directory / f"{key}.png"))
+        window.close()
+        window.deleteLater()
+        QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
     return paths
 
 
@@ -125,6 +136,26 @@ def _settle(busy: Callable[[], bool]) -> None:
     loop.exec()
     poll.stop()
     limit.stop()
+
+
+@contextmanager
+def _quiet_offscreen() -> Iterator[None]:
+    """Drop the one thing the offscreen platform says of every window; forward all else."""
+
+    def handle(kind: QtMsgType, context: QMessageLogContext, message: str) -> None:
+        if "propagateSizeHints" in message:
+            return
+        if before is not None:
+            before(kind, context, message)
+        else:
+            sys.stderr.write(message + "\n")
+
+    before: Callable[[QtMsgType, QMessageLogContext, str], None] | None
+    before = qInstallMessageHandler(handle)
+    try:
+        yield
+    finally:
+        qInstallMessageHandler(before)
 
 
 @contextmanager

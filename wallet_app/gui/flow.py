@@ -9,6 +9,7 @@ from PySide6.QtCore import QPointF, QRectF, QSize, Qt, QTimer
 from PySide6.QtGui import (
     QColor,
     QFont,
+    QFontMetricsF,
     QHideEvent,
     QPainter,
     QPainterPath,
@@ -28,6 +29,7 @@ from wallet_app.trading.view import LiveView, SlotView
 
 _IDLE_W = 10  # below this a line shows no flow: meter noise
 _FRAME_MS = 60
+_HOUSE = 1.62  # its circle holds its figure, in radii of the others
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,7 @@ class Node:
     name: str
     inward: int | None
     state: str
-    detail: str = ""
+    details: tuple[str, ...] = ()
 
 
 def split_grid(grid_power_w: int | None, slot: SlotView | None) -> tuple[int | None, int | None]:
@@ -65,36 +67,39 @@ def nodes(live: LiveView, slot: SlotView | None) -> tuple[Node, ...]:
     """Return roof, battery, market and grid as the picture shows them."""
     market, grid = split_grid(live.grid_power_w, slot)
     battery = None if live.battery_power_w is None else -live.battery_power_w
-    charge = fmt.percent(live.battery_wh, live.battery_capacity_wh)
+    stored: tuple[str, ...] = ()
     if live.battery_wh is not None:
-        charge = tr("{kwh} kWh stored", kwh=fmt.kwh(live.battery_wh, 1))
+        stored = (tr("{kwh} kWh stored", kwh=fmt.kwh(live.battery_wh, 1)),)
     contract = tr("no contract now")
     if slot is not None and slot.matched_wh:
         contract = tr("contract {kwh} kWh", kwh=fmt.kwh(slot.matched_wh))
-    today = tr("today {kwh} kWh", kwh=fmt.kwh(live.today_roof_wh, 1))
-    if live.today_import_wh is None and live.today_export_wh is None:
-        exchanged = ""
-    else:
-        exchanged = tr(
-            "in {inward} · out {outward} kWh",
-            inward=fmt.kwh(live.today_import_wh, 1),
-            outward=fmt.kwh(live.today_export_wh, 1),
+    exchanged: tuple[str, ...] = ()
+    if live.today_import_wh is not None or live.today_export_wh is not None:
+        exchanged = (
+            tr("today in {kwh} kWh", kwh=fmt.kwh(live.today_import_wh, 1)),
+            tr("today out {kwh} kWh", kwh=fmt.kwh(live.today_export_wh, 1)),
         )
     return (
-        Node("roof", tr("Roof"), live.roof_power_w, today),
+        Node(
+            "roof",
+            tr("Roof"),
+            live.roof_power_w,
+            "",
+            (tr("today {kwh} kWh", kwh=fmt.kwh(live.today_roof_wh, 1)),),
+        ),
         Node(
             "battery",
             tr("Battery"),
             battery,
             _direction(battery, tr("discharging"), tr("charging"), tr("idle")),
-            charge,
+            stored,
         ),
         Node(
             "market",
             tr("Market"),
             market,
             _direction(market, tr("buying"), tr("selling"), ""),
-            contract,
+            (contract,),
         ),
         Node(
             "grid",
@@ -147,7 +152,7 @@ class FlowWidget(QWidget):
 
     def sizeHint(self) -> QSize:
         """Prefer a wide picture."""
-        return QSize(430, 200)
+        return QSize(430, 180)
 
     def show_flow(self, live: LiveView, slot: SlotView | None) -> None:
         """Show ``live``, with the contract of the ``slot`` under way."""
@@ -179,10 +184,12 @@ class FlowWidget(QWidget):
         """Draw lines first, then the places on top."""
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        scale = max(0.8, min(self.width() / 430, self.height() / 200, 2.2))
+        scale = max(0.8, min(self.width() / 430, self.height() / 180, 2.2))
         radius = 25 * scale
         house = QPointF(self.width() / 2, self.height() / 2)
-        reach = min(self.width() * 0.235, 190 * scale)
+        # The texts beside the places need their room first, the lines take the rest.
+        reach = max(76 * scale, house.x() - radius - 9 * scale - 125 * scale**0.5)
+        reach = min(reach, self.width() * 0.25)
         rise = self.height() / 2 - radius - 4 * scale
         for node, (side, row) in zip(
             self._nodes, ((-1, -1), (-1, 1), (1, -1), (1, 1)), strict=True
@@ -192,8 +199,7 @@ class FlowWidget(QWidget):
             charge = self._charge() if node.key == "battery" else None
             self._paint_place(painter, node.key, place, radius, charge)
             self._paint_texts(painter, node, place, side, radius, scale)
-        self._paint_place(painter, "house", house, radius * 1.12, None)
-        self._paint_house_text(painter, house, radius, scale)
+        self._paint_house(painter, house, radius * _HOUSE, scale)
         painter.end()
 
     def _charge(self) -> float | None:
@@ -212,7 +218,7 @@ class FlowWidget(QWidget):
         scale: float,
     ) -> None:
         path = QPainterPath(place)
-        bend = (house.x() - place.x()) * 0.62
+        bend = (house.x() - place.x()) * 0.45
         path.cubicTo(
             QPointF(place.x() + bend, place.y()), QPointF(house.x() - bend, house.y()), house
         )
@@ -229,21 +235,20 @@ class FlowWidget(QWidget):
             return
         painter.setPen(Qt.PenStyle.NoPen)
         painter.setBrush(color)
-        start = radius / max(path.length(), 1.0)
-        for dot in range(3):
-            along = (self._step + dot / 3) % 1.0
-            along = start + along * (1 - 2.1 * start)
-            at = path.pointAtPercent(along if power > 0 else 1 - along)
+        length = max(path.length(), 1.0)
+        first, last = radius / length, 1 - radius * _HOUSE / length
+        for dot in range(2):
+            along = first + (self._step + dot / 2) % 1.0 * (last - first)
+            at = path.pointAtPercent(along if power > 0 else first + last - along)
             painter.drawEllipse(at, width * 0.72 + 1, width * 0.72 + 1)
-        self._paint_arrow(painter, path, power > 0, scale)
+        self._paint_arrow(painter, path, (first + last) / 2, power > 0, scale)
 
     def _paint_arrow(
-        self, painter: QPainter, path: QPainterPath, inward: bool, scale: float
+        self, painter: QPainter, path: QPainterPath, along: float, inward: bool, scale: float
     ) -> None:
-        middle = path.pointAtPercent(0.56)
         painter.save()
-        painter.translate(middle)
-        painter.rotate(-path.angleAtPercent(0.56) + (0 if inward else 180))
+        painter.translate(path.pointAtPercent(along))
+        painter.rotate(-path.angleAtPercent(along) + (0 if inward else 180))
         size = 6.0 * scale
         painter.drawPolygon(
             QPolygonF([QPointF(size, 0), QPointF(-size, -size), QPointF(-size, size)])
@@ -290,7 +295,7 @@ class FlowWidget(QWidget):
             (name, "muted", 8.5, False),
             (f"{fmt.kw(power)} kW", "text", 11.5, True),
             (node.state, "text", 8.0, False),
-            (node.detail, "muted", 8.0, False),
+            *((detail, "muted", 8.0, False) for detail in node.details),
         ]
         shown = [line for line in lines if line[0]]
         fonts = [self._font(size * scale**0.5, bold) for _, _, size, bold in shown]
@@ -306,19 +311,24 @@ class FlowWidget(QWidget):
             )
             top += height
 
-    def _paint_house_text(
-        self, painter: QPainter, house: QPointF, radius: float, scale: float
-    ) -> None:
-        top = house.y() + radius * 1.12 + 5 * scale
+    def _paint_house(self, painter: QPainter, house: QPointF, radius: float, scale: float) -> None:
+        painter.setBrush(self._theme.color("surface"))
+        painter.setPen(QPen(self._colors["house"], 2.4))
+        painter.drawEllipse(house, radius, radius)
+        half = radius * 0.3
+        self._icons["house"].render(
+            painter, QRectF(house.x() - half, house.y() - radius * 0.82, 2 * half, 2 * half)
+        )
+        top = house.y() - radius * 0.2
         for text, color, size, bold in (
-            (f"{fmt.kw(self._live.house_power_w)} kW", "text", 11.5, True),
-            (tr("House"), "muted", 8.5, False),
+            (f"{fmt.kw(self._live.house_power_w)} kW", "text", 10.0, True),
+            (tr("House"), "muted", 8.0, False),
         ):
             font = self._font(size * scale**0.5, bold)
             painter.setFont(font)
             painter.setPen(self._theme.color(color))
             height = self._height(font)
-            box = QRectF(house.x() - 80, top, 160, height)
+            box = QRectF(house.x() - radius, top, 2 * radius, height)
             painter.drawText(box, int(Qt.AlignmentFlag.AlignCenter), text)
             top += height
 
@@ -329,6 +339,4 @@ class FlowWidget(QWidget):
         return font
 
     def _height(self, font: QFont) -> float:
-        from PySide6.QtGui import QFontMetricsF
-
         return QFontMetricsF(font).height() * 1.02

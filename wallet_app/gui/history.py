@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from PySide6.QtCore import QDate, QModelIndex, Qt, QTimer
+from PySide6.QtGui import QFont
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QDateEdit,
@@ -41,6 +42,8 @@ from wallet_app.i18n import tr
 from wallet_app.trading.view import Change, SlotView, WalletView
 
 _REFETCH_MS = 1500
+_CELL_MARGINS = 18
+_TABLE_POINTS = 8.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +194,9 @@ class HistoryPage(Page):
         self._counted = label("", "small")
         card.corner.addWidget(self._counted)
         table = QTableView()
+        small = QFont(table.font())
+        small.setPointSizeF(_TABLE_POINTS)
+        table.setFont(small)
         table.setAccessibleName(tr("Slots"))
         table.setAccessibleDescription(tr("Press Enter for the details of a line"))
         table.setModel(self.model)
@@ -209,15 +215,15 @@ class HistoryPage(Page):
         head.setStretchLastSection(True)
         table.activated.connect(self._open)
         self._table = table
-        self._fit_columns()
+        self._fit_columns(False)
         card.body.addWidget(table, 1)
         return card
 
-    def _fit_columns(self) -> None:
+    def _fit_columns(self, dated: bool) -> None:
         # By what the texts can be at most, not by measuring rows: that would touch all of them.
-        metrics = self.fontMetrics()
+        metrics = self._table.fontMetrics()
         wide = (
-            "2026-06-21  10:00–11:00",
+            "2026-06-21 10:00–11:00" if dated else "10:00–11:00",
             "sell 12.34",
             "sell 12.34 at 0.6400",
             "sell 12.34",
@@ -229,9 +235,10 @@ class HistoryPage(Page):
             "+12.3456",
         )
         for column, text in enumerate(wide):
-            head = metrics.horizontalAdvance(self.model.columns[column].head) * 1.05
+            # Heads are bold, hence the tenth more.
+            head = metrics.horizontalAdvance(self.model.columns[column].head) * 11 // 10
             width = max(metrics.horizontalAdvance(text), head)
-            self._table.setColumnWidth(column, int(width) + 22)
+            self._table.setColumnWidth(column, width + _CELL_MARGINS)
 
     # ---- range
 
@@ -309,7 +316,10 @@ class HistoryPage(Page):
     def _show(self, loaded: Loaded) -> None:
         self._notice.say("")
         selected = self._table.currentIndex().row()
-        self.model.set_slots(loaded.slots)
+        first, after = self.days()
+        dated = after - first > timedelta(days=1)
+        self.model.set_slots(loaded.slots, dated=dated)
+        self._fit_columns(dated)
         if 0 <= selected < self.model.rowCount():
             self._table.selectRow(selected)
         self._sums.show_totals(loaded.totals)

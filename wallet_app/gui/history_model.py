@@ -38,7 +38,7 @@ def columns() -> tuple[Column, ...]:
         Column(
             tr("Slot"),
             tr("Delivery time in local time"),
-            lambda s: f"{fmt.date(s.start)}  {fmt.slot_span(s.start, s.length_s)}",
+            lambda s: fmt.slot_span(s.start, s.length_s),
             left=True,
         ),
         Column(
@@ -101,20 +101,22 @@ class HistoryModel(QAbstractTableModel):
         super().__init__(parent)
         self._slots: tuple[SlotView, ...] = ()
         self._shown = 0
+        self._dated = True
         self.columns = columns()
         self._icons = {}
         for proof in Proof:
             name, _, color = proof_words(proof)
             self._icons[proof] = icons.icon(name, theme.color(color), 16)
 
-    def set_slots(self, slots: tuple[SlotView, ...]) -> None:
-        """Show ``slots``, given ascending by start."""
-        if slots == self._slots:
+    def set_slots(self, slots: tuple[SlotView, ...], *, dated: bool = True) -> None:
+        """Show ``slots``, given ascending by start; with ``dated`` rows carry their day."""
+        if slots == self._slots and dated == self._dated:
             return
         self.beginResetModel()
         # As many rows as before stay loaded, so that a refresh does not throw the reader back.
         self._shown = min(len(slots), max(_PORTION, self._shown))
         self._slots = slots
+        self._dated = dated
         self.endResetModel()
 
     def slot(self, row: int) -> SlotView:
@@ -153,9 +155,9 @@ class HistoryModel(QAbstractTableModel):
         column = self.columns[index.column()]
         slot = self.slot(index.row())
         if role == Qt.ItemDataRole.DisplayRole:
-            return column.cell(slot)
+            return self._text(column, index.column(), slot)
         if role == Qt.ItemDataRole.AccessibleTextRole:
-            return f"{column.head}: {column.cell(slot)}"
+            return f"{column.head}: {self._text(column, index.column(), slot)}"
         if role == Qt.ItemDataRole.TextAlignmentRole:
             side = Qt.AlignmentFlag.AlignLeft if column.left else Qt.AlignmentFlag.AlignRight
             return int(side | Qt.AlignmentFlag.AlignVCenter)
@@ -163,6 +165,10 @@ class HistoryModel(QAbstractTableModel):
         if role == Qt.ItemDataRole.DecorationRole and last and ranges.settled(slot):
             return self._icons[slot.proof]
         return None
+
+    def _text(self, column: Column, place: int, slot: SlotView) -> str:
+        text = column.cell(slot)
+        return f"{fmt.date(slot.start)} {text}" if place == 0 and self._dated else text
 
     def headerData(
         self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole

@@ -1,7 +1,7 @@
 """Home: everything a prosumer looks at during the day, on one screen."""
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QFrame, QGridLayout, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QScrollArea, QVBoxLayout, QWidget
 
 from wallet_app.gui.home_cards import (
     ActivityCard,
@@ -40,22 +40,20 @@ class HomePage(Page):
     def _build(self) -> None:
         inner = QWidget()
         inner.setObjectName("scrolled")
-        grid = QGridLayout(inner)
-        grid.setContentsMargins(14, 14, 14, 14)
-        grid.setSpacing(12)
-        # Twelve columns: three cards above, two and two below.
-        grid.addWidget(self.flow, 0, 0, 1, 5)
-        grid.addWidget(self.slot, 0, 5, 1, 4)
-        grid.addWidget(self.money, 0, 9, 1, 3)
-        grid.addWidget(self.suggestion, 1, 0, 1, 5)
-        grid.addWidget(self.standing, 1, 5, 1, 7)
-        grid.addWidget(self.day, 2, 0, 1, 7)
-        grid.addWidget(self.activity, 2, 7, 1, 5)
-        for column in range(12):
-            grid.setColumnStretch(column, 1)
-            grid.setColumnMinimumWidth(column, 10)
-        for row, stretch in enumerate((4, 4, 3)):
-            grid.setRowStretch(row, stretch)
+        column = QVBoxLayout(inner)
+        column.setContentsMargins(14, 14, 14, 14)
+        column.setSpacing(12)
+        # Shares of twenty-four, so that edges line up where no card needs more than its share.
+        for height, cards in (
+            (4, ((self.flow, 11), (self.slot, 7), (self.money, 6))),
+            (4, ((self.suggestion, 11), (self.standing, 13))),
+            (3, ((self.day, 14), (self.activity, 10))),
+        ):
+            row = QHBoxLayout()
+            row.setSpacing(12)
+            for card, share in cards:
+                row.addWidget(card, share)
+            column.addLayout(row, height)
         area = QScrollArea()
         area.setWidget(inner)
         area.setWidgetResizable(True)

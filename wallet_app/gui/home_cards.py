@@ -15,7 +15,7 @@ from PySide6.QtWidgets import (
 )
 
 from wallet_app import format as fmt
-from wallet_app.gui import icons, plots, words
+from wallet_app.gui import icons, plots, ranges, words
 from wallet_app.gui.dialogs import show_event
 from wallet_app.gui.flow import FlowWidget
 from wallet_app.gui.theme import Theme
@@ -43,8 +43,7 @@ class FlowCard(Card):
         super().__init__(tr("Power now"))
         self._meter = ElidedLabel("small")
         self._meter.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-        self._meter.setMinimumWidth(170)
-        self.corner.addWidget(self._meter)
+        self.corner.addWidget(self._meter, 1)
         self.flow = FlowWidget(theme)
         self.body.addWidget(self.flow, 1)
 
@@ -121,18 +120,17 @@ class SlotCard(Card):
         super().__init__(tr("Price"))
         self._ticker = ticker
         self._next: SlotView | None = None
+        self._span = label("", "small")
         self._phase = Badge()
+        self.corner.addWidget(self._span)
         self.corner.addWidget(self._phase)
         row = QHBoxLayout()
         row.setSpacing(7)
         self._price = label("", "figure")
         self._price.setAccessibleName(tr("Market price of this slot"))
         self._unit = label("", "muted")
-        self._span = label("", "muted")
         row.addWidget(self._price)
-        row.addWidget(self._unit, 0, Qt.AlignmentFlag.AlignBottom)
-        row.addStretch(1)
-        row.addWidget(self._span, 0, Qt.AlignmentFlag.AlignBottom)
+        row.addWidget(self._unit, 1, Qt.AlignmentFlag.AlignBottom)
         self.body.addLayout(row)
         self._scale = PriceScale(theme)
         self.body.addWidget(self._scale)
@@ -247,6 +245,7 @@ class MoneyCard(Card):
         row.addWidget(self._saved)
         row.addWidget(self._unit, 1, Qt.AlignmentFlag.AlignBottom)
         self.body.addLayout(row)
+        self.body.addWidget(label(tr("against grid only"), "small"))
         facts = Facts()
         self._earned = facts.add(tr("Earned on the market"))
         self._spent = facts.add(tr("Spent on the market"))
@@ -264,14 +263,11 @@ class MoneyCard(Card):
         """Show the money of ``view``."""
         money = view.money
         self._proof.show_proof(money.proof)
+        self._proof.setVisible(any(ranges.settled(slot) for slot in view.slots))
         self._saved.setText(fmt.money(money.saved, sign=True))
         set_tone(self._saved, "good" if money.saved > 0 else "")
-        worse = money.saved < 0
-        self._unit.setText(
-            tr("{currency} against grid only", currency=view.currency)
-            if worse
-            else tr("{currency} saved against grid only", currency=view.currency)
-        )
+        saved = tr("{currency} saved", currency=view.currency)
+        self._unit.setText(saved if money.saved >= 0 else view.currency)
         earned, spent = earned_and_spent(view)
         for value, amount in (
             (self._earned, earned),
@@ -306,9 +302,10 @@ class StandingCard(Card):
 
     def __init__(self, theme: Theme) -> None:
         super().__init__(tr("Standing"))
-        self._summary = label("", "muted")
+        self._summary = ElidedLabel("muted")
+        self._summary.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         self._proof = ProofLabel(theme)
-        self.corner.addWidget(self._summary)
+        self.corner.addWidget(self._summary, 1)
         self.corner.addWidget(self._proof)
         self._plot = plots.MeritPlot(theme)
         self.body.addWidget(self._plot, 1)
@@ -343,7 +340,7 @@ class StandingCard(Card):
             standing, bounds.floor if bounds else 0, bounds.cap if bounds else 0
         )
         if standing is None or not known:
-            self._summary.setText("")
+            self._summary.set_full_text("")
             self._own.setText("")
             return
         self._proof.show_proof(standing.proof)
@@ -354,7 +351,7 @@ class StandingCard(Card):
         ]
         if standing.price is not None:
             parts.append(tr("at {price}", price=fmt.price(standing.price)))
-        self._summary.setText(" · ".join(part for part in parts if part))
+        self._summary.set_full_text(" · ".join(part for part in parts if part))
         self._own.setText(tr("your share {kwh} kWh", kwh=fmt.kwh(standing.own_fill_wh)))
 
 
@@ -397,6 +394,7 @@ class ActivityCard(Card):
         self._list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self._list.setUniformItemSizes(True)
         self._list.setMinimumHeight(70)
+        self._list.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Ignored)
         self._list.itemActivated.connect(self._open)
         self._icons = {
             kind: icons.icon(name, theme.color(color), 16)
@@ -408,6 +406,7 @@ class ActivityCard(Card):
             }.items()
         }
         self._empty: QLabel = label(tr("Nothing has happened yet"), "muted")
+        self._empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.body.addWidget(self._empty)
         self.body.addWidget(self._list, 1)
 

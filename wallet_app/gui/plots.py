@@ -73,16 +73,18 @@ class Plot(pg.PlotWidget):  # type: ignore[misc]
         self.setMinimumSize(180, 96)
         for side in ("left", "bottom", "right"):
             self.style_axis(self.getAxis(side))
+        self.getAxis("bottom").setHeight(22)
         self.showGrid(x=False, y=True, alpha=0.13)
 
     def sizeHint(self) -> QSize:
         """Ask for a moderate size; the layout gives what there is."""
-        return QSize(320, 150)
+        return QSize(320, 110)
 
     def style_axis(self, axis: Any) -> None:
         """Give ``axis`` quiet lines and small figures."""
         font = QFont(self.font())
         font.setPointSizeF(_TICK_POINTS)
+        axis.enableAutoSIPrefix(False)
         axis.setStyle(tickFont=font, tickLength=-4, tickTextOffset=5)
         axis.setPen(pen(self.theme.color("border"), 1))
         axis.setTextPen(pen(self.theme.color("muted"), 1))
@@ -90,6 +92,8 @@ class Plot(pg.PlotWidget):  # type: ignore[misc]
     def caption(self, side: str, text: str) -> None:
         """Name axis ``side``; ``text`` is ours, never foreign: pyqtgraph renders markup."""
         color = self.theme.color("muted").name()
+        if side == "bottom":
+            self.getAxis(side).setHeight(40)
         self.setLabel(side, text, color=color, **{"font-size": "8pt"})
 
 
@@ -145,7 +149,12 @@ class MeritPlot(Plot):
     def _own_step(self, start: float, end: float, level: float, color: QColor) -> None:
         thick = pg.mkPen(color=color, width=6, capstyle=Qt.PenCapStyle.FlatCap)
         self.plot([start, end], [level, level], pen=thick)
-        mark = pg.TextItem(tr("you"), color=self.theme.color("text"), anchor=(0.5, 1.15))
+        mark = pg.TextItem(
+            tr("you"),
+            color=self.theme.color("text"),
+            anchor=(0.5, -0.2),
+            fill=soft(self.theme.color("surface"), 0.8),
+        )
         font = QFont(self.font())
         font.setPointSizeF(8.5)
         font.setWeight(QFont.Weight.DemiBold)

@@ -69,7 +69,7 @@ class StatusStrip(QFrame):
     def _height_words(trust: TrustView) -> str:
         if trust.verified_height is None:
             return tr("nothing verified yet")
-        words = tr("verified to block {height}", height=fmt.count(trust.verified_height))
+        words = tr("verified height {height}", height=fmt.count(trust.verified_height))
         behind = 0 if trust.height is None else trust.height - trust.verified_height
         if behind > 0:
             words += " · " + tr("{number} behind", number=fmt.count(behind))

@@ -1,7 +1,7 @@
 """The suggested quote: what, why, what it is worth, and the buttons that act on it."""
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QDialog, QGridLayout, QHBoxLayout, QLabel, QVBoxLayout
+from PySide6.QtWidgets import QDialog, QGridLayout, QHBoxLayout, QLabel
 
 from wallet_app import format as fmt
 from wallet_app.gui import words
@@ -32,7 +32,13 @@ class SuggestionCard(Card):
         self._source = source
         self._view: WalletView | None = None
         self._span = Badge()
+        name = tr("Agent")
+        self._agent = Segmented(name, [(mode, *words.agent(mode)) for mode in AgentMode])
+        self._agent.chosen.connect(self._choose_agent)
         self.corner.addWidget(self._span)
+        self.corner.addStretch(1)
+        self.corner.addWidget(label(name, "small"))
+        self.corner.addWidget(self._agent)
         self._what = IconLabel(theme, "headline")
         self.body.addWidget(self._what)
         self._worth = self._comparison()
@@ -42,7 +48,7 @@ class SuggestionCard(Card):
         self._unsold = label("", "small", wrap=True)
         self._unsold.setAccessibleName(tr("Energy that finds no partner"))
         self.body.addWidget(self._unsold)
-        self._certificate = IconLabel(theme)
+        self._certificate = IconLabel(theme, wrap=True)
         self.body.addWidget(self._certificate)
         self.body.addStretch(1)
         self.body.addWidget(rule())
@@ -63,35 +69,27 @@ class SuggestionCard(Card):
         self.body.addLayout(grid)
         return values[0], values[1], values[2]
 
-    def _actions(self) -> QVBoxLayout:
+    def _actions(self) -> QHBoxLayout:
         self._submit = button(
             tr("Submit this quote"), self.submit, kind="primary", shortcut="Ctrl+Return"
         )
         self._other = button(
             tr("Other…"), self._open_dialog, tip=tr("Quote another energy or price")
         )
-        name = tr("Agent")
-        self._agent = Segmented(name, [(mode, *words.agent(mode)) for mode in AgentMode])
-        self._agent.chosen.connect(self._choose_agent)
         self._why = label("", "small", wrap=True)
         row = QHBoxLayout()
         row.setSpacing(8)
         row.addWidget(self._submit)
         row.addWidget(self._other)
-        row.addStretch(1)
-        row.addWidget(label(name, "muted"))
-        row.addWidget(self._agent)
-        column = QVBoxLayout()
-        column.addLayout(row)
-        column.addWidget(self._why)
-        return column
+        row.addWidget(self._why, 1)
+        row.addStretch(0)
+        return row
 
     def refresh(self, view: WalletView) -> None:
         """Show the suggestion of ``view``."""
         self._view = view
         self._agent.set_value(view.agent)
         self._why.setText(fmt.foreign(view.agent_reason))
-        self._why.setVisible(bool(view.agent_reason))
         suggestion = view.suggestion
         trades = suggestion is not None and bool(suggestion.side)
         self._submit.setEnabled(trades)

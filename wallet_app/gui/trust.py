@@ -21,9 +21,9 @@ from wallet_app.gui import icons
 from wallet_app.gui.page import Page
 from wallet_app.gui.strip import agreeing_organisations, disagreeing_organisations
 from wallet_app.gui.theme import Theme
-from wallet_app.gui.widgets import Card, Facts, IconLabel, Notice, label, set_tone
+from wallet_app.gui.widgets import Card, Facts, IconLabel, Notice, ProofLabel, label, set_tone
 from wallet_app.i18n import tr
-from wallet_app.trading.view import Change, PeerView, TrustView, WalletView
+from wallet_app.trading.view import Change, PeerView, Proof, TrustView, WalletView
 
 _RENEW_DAYS = 14
 
@@ -82,6 +82,7 @@ class HeightsCard(Card):
             column.addWidget(label(name, "strong"))
             column.addWidget(value)
             column.addWidget(label(hint, "small", wrap=True))
+            column.addStretch(1)
             row.addLayout(column, 1)
             self._values.append(value)
         self.body.addLayout(row)
@@ -151,7 +152,6 @@ class PeersCard(Card):
             tr("Height"),
             tr("Agreement"),
             tr("Last seen"),
-            tr("Last error and what to do"),
         ]
         table = QTableWidget(0, len(self._heads))
         table.setHorizontalHeaderLabels(self._heads)
@@ -166,24 +166,32 @@ class PeersCard(Card):
         head = table.horizontalHeader()
         head.setHighlightSections(False)
         head.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
-        for column in range(6):
-            head.setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
-        head.setSectionResizeMode(6, QHeaderView.ResizeMode.Stretch)
-        table.setMinimumHeight(130)
+        head.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        head.setSectionResizeMode(1, QHeaderView.ResizeMode.Stretch)
         self._table = table
         self._empty = label(tr("No peer is known: import a network profile"), "muted")
         self.body.addWidget(self._empty)
-        self.body.addWidget(table, 1)
+        self.body.addWidget(table)
+        self.body.addStretch(1)
 
     def refresh(self, trust: TrustView) -> None:
         """Show ``trust``'s peers, sorted by organisation and address."""
         peers = sorted(trust.peers, key=lambda peer: (peer.organisation, peer.address))
         self._empty.setVisible(not peers)
         self._table.setVisible(bool(peers))
-        self._table.setRowCount(len(peers))
-        for row, peer in enumerate(peers):
+        self._table.clearSpans()
+        self._table.setRowCount(len(peers) + sum(bool(peer.error) for peer in peers))
+        row = 0
+        for peer in peers:
             self._show_peer(row, peer, trust.height)
+            row += 1
+            if peer.error:
+                self._show_error(row, peer)
+                row += 1
         self._table.resizeRowsToContents()
+        rows = sum(self._table.rowHeight(line) for line in range(row))
+        head = self._table.horizontalHeader().sizeHint().height()
+        self._table.setFixedHeight(min(rows + head + 4, 420))
         disputed = disagreeing_organisations(trust)
         number = agreeing_organisations(trust)
         if disputed:
@@ -201,15 +209,13 @@ class PeersCard(Card):
         if peer.height is not None and highest is not None and peer.height < highest:
             behind = fmt.count(highest - peer.height)
             height += f" ({tr('{number} behind', number=behind)})"
-        seen = _seen(peer.last_seen)
         texts = (
             fmt.foreign(peer.organisation, 60),
             fmt.foreign(peer.address, 80),
             peer_state(peer),
             height,
             words,
-            seen,
-            fmt.foreign(peer.error, 300),
+            _seen(peer.last_seen),
         )
         for column, text in enumerate(texts):
             item = QTableWidgetItem(text)
@@ -217,6 +223,16 @@ class PeersCard(Card):
             if column == 4:
                 item.setIcon(icons.icon(icon, self._theme.color(color), 16))
             self._table.setItem(row, column, item)
+
+    def _show_error(self, row: int, peer: PeerView) -> None:
+        # On a line of its own below the peer: it says what to do, and needs the width.
+        text = fmt.foreign(peer.error, 300)
+        item = QTableWidgetItem(text)
+        item.setIcon(icons.icon("warning", self._theme.color("warning"), 16))
+        spoken = f"{tr('Last error and what to do')}: {text}"
+        item.setData(Qt.ItemDataRole.AccessibleTextRole, spoken)
+        self._table.setItem(row, 0, item)
+        self._table.setSpan(row, 0, 1, len(self._heads))
 
 
 def _seen(at: datetime | None) -> str:
@@ -248,7 +264,7 @@ class TrustPage(Page):
         grid.addWidget(self._legend(theme), 3, 0, 1, 2)
         grid.setColumnStretch(0, 3)
         grid.setColumnStretch(1, 2)
-        grid.setRowStretch(2, 1)
+        grid.setRowStretch(4, 1)
         area = QScrollArea()
         area.setWidget(inner)
         area.setWidgetResizable(True)
@@ -260,32 +276,24 @@ class TrustPage(Page):
 
     def _legend(self, theme: Theme) -> Card:
         card = Card(tr("What the marks beside figures mean"))
-        row = QGridLayout()
-        row.setHorizontalSpacing(18)
-        for column, (icon, color, name, text) in enumerate(
-            (
-                ("unknown", "muted", tr("one peer's word"), tr("not checked by this program")),
-                ("check", "good", tr("verified"), tr("in a block whose signatures were checked")),
-                (
-                    "double-check",
-                    "good",
-                    tr("verified, agreed"),
-                    tr("and two organisations show the same block"),
-                ),
-                ("seal", "good", tr("audited"), tr("and recomputed here with the same result")),
-                (
-                    "warning",
-                    "error",
-                    tr("disputed"),
-                    tr("organisations or the recomputation differ"),
-                ),
-            )
-        ):
-            mark = IconLabel(theme, "strong")
-            mark.show_state(icon, name, color)
-            row.addWidget(mark, 0, column)
-            row.addWidget(label(text, "small", wrap=True), 1, column)
-            row.setColumnStretch(column, 1)
+        row = QHBoxLayout()
+        row.setSpacing(18)
+        meanings = {
+            Proof.NONE: tr("not checked by this program"),
+            Proof.VERIFIED: tr("in a block whose signatures were checked"),
+            Proof.AGREED: tr("and two organisations show the same block"),
+            Proof.AUDITED: tr("and recomputed here with the same result"),
+            Proof.DISPUTED: tr("organisations or the recomputation differ"),
+        }
+        for proof, text in meanings.items():
+            mark = ProofLabel(theme, "strong")
+            mark.show_proof(proof)
+            column = QVBoxLayout()
+            column.setSpacing(2)
+            column.addWidget(mark)
+            column.addWidget(label(text, "small", wrap=True))
+            column.addStretch(1)
+            row.addLayout(column, 1)
         card.body.addLayout(row)
         return card
 

@@ -107,7 +107,7 @@ class Badge(QLabel):
 class IconLabel(QWidget):
     """An icon and a word beside it, e.g. a proof state."""
 
-    def __init__(self, theme: Theme, role: str = "small") -> None:
+    def __init__(self, theme: Theme, role: str = "small", *, wrap: bool = False) -> None:
         super().__init__()
         self._theme = theme
         self._shown: tuple[str, str] = ("", "")
@@ -115,10 +115,11 @@ class IconLabel(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(5)
         self.picture = label()
-        self.text = label("", role)
+        self.text = label("", role, wrap=wrap)
         layout.addWidget(self.picture)
-        layout.addWidget(self.text)
-        self.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
+        layout.addWidget(self.text, 1 if wrap else 0)
+        if not wrap:
+            self.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
 
     def show_state(self, icon: str, text: str, color: str = "muted") -> None:
         """Show ``icon`` in the theme's ``color`` and ``text``."""
@@ -164,10 +165,10 @@ class Card(QFrame):
         header.setSpacing(8)
         self.title = label(title, "cardtitle")
         header.addWidget(self.title)
-        header.addStretch(1)
         self.corner = QHBoxLayout()
         self.corner.setSpacing(6)
-        header.addLayout(self.corner)
+        self.corner.addStretch(0)
+        header.addLayout(self.corner, 1)
         outer.addLayout(header)
         self.body = QVBoxLayout()
         self.body.setSpacing(6)

@@ -218,7 +218,10 @@ class MainWindow(QMainWindow):
         """Show page ``key``."""
         self._kept = replace(self._kept, page=key)
         self._stack.setCurrentWidget(self.pages[key])
-        self._nav_buttons[key].setChecked(True)
+        entry = self._nav_buttons[key]
+        entry.setChecked(True)
+        if self.focusWidget() in self._nav_buttons.values():
+            entry.setFocus()
         self._refresh_visible()
 
     def page(self) -> Page:

@@ -22,13 +22,14 @@ def market(code: str) -> str:
 def phase(code: Phase) -> str:
     """Return where a slot stands."""
     return {
-        Phase.QUOTING: tr("quoting"),
-        Phase.CLOSED: tr("round closed"),
-        Phase.CLEARED: tr("cleared"),
-        Phase.DELIVERING: tr("delivering"),
-        Phase.SETTLING: tr("settling"),
-        Phase.SETTLED: tr("settled"),
-    }[code]
+        "quoting": tr("quoting"),
+        "closed": tr("round closed"),
+        "final": tr("last standing"),
+        "cleared": tr("cleared"),
+        "delivering": tr("delivering"),
+        "settling": tr("settling"),
+        "settled": tr("settled"),
+    }.get(code.value, code.value)
 
 
 def proof(code: Proof) -> str:
@@ -36,7 +37,7 @@ def proof(code: Proof) -> str:
     return {
         Proof.NONE: tr("one peer's word"),
         Proof.VERIFIED: tr("verified"),
-        Proof.AGREED: tr("verified, agreed"),
+        Proof.AGREED: tr("agreed"),
         Proof.AUDITED: tr("audited"),
         Proof.DISPUTED: tr("disputed"),
     }[code]
