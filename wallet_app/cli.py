@@ -7,6 +7,7 @@ from light_node import commandline
 COMMANDS = {
     "": "wallet_app.commands.window",
     "demo": "wallet_app.commands.demo",
+    "equilibrium": "wallet_app.commands.equilibrium",
     "meter": "wallet_app.commands.meter",
 }
 

@@ -132,10 +132,19 @@ def pinned(truth: Equilibrium) -> Equilibrium:
     return Equilibrium(Method.PINNED, regrets(Profile(profile.players, quotes, profile.rank)))
 
 
-def certify(players: Players, quotes: Integers, previous_standing: Sequence[str]) -> Equilibrium:
-    """Return the regrets of given quotes, cleared after ``previous_standing``."""
-    profile = Profile(players, quotes, Rank(players, previous_standing))
-    return Equilibrium(Method.GIVEN, regrets(profile))
+def certify(players: Players, quotes: Integers, standing: Sequence[str]) -> Equilibrium:
+    """Return the regrets of given quotes from the book alone.
+
+    ``standing`` ranks ties, of the quotes as given and of every deviation; it is what
+    :func:`solve` leaves in ``profile.standing``.
+    """
+    rank = Rank(players, standing)
+    profile = Profile(players, quotes, rank)
+    names = set(players.ids)
+    known = tuple(name for name in standing if name in names)
+    # Under its own standing no tie has to be hashed.
+    found = regrets(profile) if profile.standing == known else regrets(profile, rank)
+    return Equilibrium(Method.GIVEN, found)
 
 
 def _best_placed(profile: Profile, indices: NDArray[np.intp]) -> int:

@@ -32,7 +32,7 @@ Flags = NDArray[np.bool_]
 _DENSE_LEVELS = 1 << 16
 _EXACT_FLOAT = 1 << 53
 _SAFE_MONEY = 1 << 62
-_PAIRS_AT_ONCE = 1 << 20
+PAIRS_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,34 +125,84 @@ class Rank:
         return (1, rank_hash(self._players.slot_id, name))
 
 
-class Half:
-    """One side of a profile, mirrored for buyers so that its members sell."""
+class Ladder:
+    """Energy asked for and bid for at every price level, and where each player stands.
+
+    ``prices`` ascending, floor and cap always among them; ``asks`` and ``bids`` in Wh per level.
+    """
 
     def __init__(
-        self,
-        players: Players,
-        sells: bool,
-        prices: Integers,
-        energies: tuple[Integers, Integers],
-        level: Integers,
+        self, players: Players, prices: Integers, level: Integers, asks: Integers, bids: Integers
     ) -> None:
-        sign = 1 if sells else -1
-        self.sign, self.players = sign, players
+        self.players, self.prices, self.level = players, prices, level
+        self.asks, self.bids = asks, bids
+        self.asks_upto, self.bids_upto = asks.cumsum(), bids.cumsum()
+
+    @classmethod
+    def of(cls, players: Players, quotes: Integers) -> "Ladder":
+        """Sum a profile up, over all ticks or, where that is longer, over the prices quoted."""
+        floor, cap = players.bounds_pair
+        if cap - floor < max(_DENSE_LEVELS >> 10, 4 * len(players)):
+            prices = np.arange(floor, cap + 1)
+            level: Integers = quotes - floor
+        else:
+            prices, level = np.unique(np.append(quotes, (floor, cap)), return_inverse=True)
+            level = level[:-2]
+        asks, bids = (_per_level(level, players, side, len(prices)) for side in (0, 1))
+        return cls(players, prices, level, asks, bids)
+
+    def moved(self, index: int, price: int, quotes: Integers) -> "Ladder":
+        """Return the ladder after player ``index`` alone went to ``price``."""
+        new = int(np.searchsorted(self.prices, price))
+        if self.prices[new] != price:
+            return Ladder.of(self.players, quotes)
+        old, energy = int(self.level[index]), int(self.players.energy[index])
+        level, changed = self.level.copy(), (self.asks.copy(), self.bids.copy())
+        level[index] = new
+        side = changed[0 if self.players.sells[index] else 1]
+        side[old] -= energy
+        side[new] += energy
+        return Ladder(self.players, self.prices, level, *changed)
+
+    @cached_property
+    def occupied(self) -> NDArray[np.intp]:
+        """Levels that somebody quotes, and floor and cap."""
+        some = (self.asks + self.bids) > 0
+        some[0] = some[-1] = True
+        return np.flatnonzero(some)
+
+
+class Half:
+    """One side of a profile, mirrored for buyers so that its members sell.
+
+    Per level: ``own`` energy of this side, ``own_upto`` summed up, ``all_upto`` of both sides,
+    ``wanted`` the other side's energy at that price or a better one, ``room`` what is left there
+    for whoever of this side is first. ``units`` are the one or two Wh of the row of all quotes
+    whose price is the slot's (see :mod:`wallet_app.strategy.game`).
+    """
+
+    def __init__(self, ladder: Ladder, sells: bool) -> None:
+        players = ladder.players
+        supply, demand = players.supply, players.demand
+        self.sign = 1 if sells else -1
         self.members = players.members[0 if sells else 1]
-        self.price = prices if sells else -prices[::-1]
-        own, other = (e[::sign] for e in (energies if sells else energies[::-1]))
-        top = len(prices) - 1
-        self.level = level[self.members] if sells else top - level[self.members]
+        level = ladder.level[self.members]
         self.energy = players.energy[self.members]
-        self.own = own
-        self.own_upto = np.cumsum(own)
-        other_upto = np.cumsum(other)
-        demand = int(other_upto[-1])
-        supply = int(self.own_upto[-1])
-        self.all_upto = self.own_upto + other_upto
-        self.wanted = demand - other_upto + other  # the other side's energy at a price or better
-        self.room = self.wanted - self.own_upto + own  # left at a level for whoever is first there
-        self.units = (demand + (supply > demand), demand + (supply >= demand))
+        asks, bids = ladder.asks_upto, ladder.bids_upto
+        if sells:
+            self.price, self.level, self.own = ladder.prices, level, ladder.asks
+            self.own_upto, self.all_upto = asks, asks + bids
+            self.wanted = demand - bids + ladder.bids
+        else:
+            self.price, self.level = -ladder.prices[::-1], len(ladder.prices) - 1 - level
+            self.own = ladder.bids[::-1]
+            self.own_upto = (demand - bids + ladder.bids)[::-1]
+            self.wanted = asks[::-1]
+            self.all_upto = self.own_upto + (supply - asks + ladder.asks)[::-1]
+            supply, demand = demand, supply
+        self.room = self.wanted - self.own_upto + self.own
+        first, last = demand + (supply > demand), demand + (supply >= demand)
+        self.units = (first,) if first == last else (first, last)
         self.round_up = not sells
 
     def fills(self, rank: Rank) -> Integers:
@@ -171,12 +221,24 @@ class Half:
         upto = np.minimum(np.cumsum(self.energy[tied]), amount)
         filled[tied] = np.diff(upto, prepend=0)
 
-    def unit_level(self, unit: Any) -> Any:
-        """Return the level of the ``unit``-th lowest Wh quoted (the cap's beyond the last)."""
-        return np.minimum(np.searchsorted(self.all_upto, unit), len(self.price) - 1)
+    def unit_level(self, unit: Integers) -> Integers:
+        """Return the levels of the ``unit``-th lowest Wh quoted (the cap's beyond the last)."""
+        found: Integers = np.minimum(self.all_upto.searchsorted(unit), len(self.price) - 1)
+        return found
 
-    def middle(self, low: Any, high: Any) -> Any:
+    def level_of(self, unit: int) -> int:
+        """Return :meth:`unit_level` of a single Wh."""
+        return min(int(self.all_upto.searchsorted(unit)), len(self.price) - 1)
+
+    @cached_property
+    def edges(self) -> tuple[int, ...]:
+        """The levels of ``units``: between their prices the market clears."""
+        return tuple(self.level_of(unit) for unit in self.units)
+
+    def middle(self, low: Any, high: Any = None) -> Any:
         """Return the mean of two prices, rounded down in the world outside the mirror."""
+        if high is None:
+            return low
         total = low + high
         return -((-total) // 2) if self.round_up else total // 2
 
@@ -184,23 +246,12 @@ class Half:
 class Profile:
     """A quote for every player, cleared: levels, price, fills."""
 
-    def __init__(self, players: Players, quotes: Integers, rank: Rank) -> None:
+    def __init__(
+        self, players: Players, quotes: Integers, rank: Rank, ladder: Ladder | None = None
+    ) -> None:
         self.players, self.quotes, self.rank_before = players, quotes, rank
-        floor, cap = players.bounds_pair
-        if cap - floor < max(_DENSE_LEVELS, 4 * len(players)):
-            self.prices = np.arange(floor, cap + 1)
-            self.level: Integers = quotes - floor
-        else:
-            self.prices = np.unique(np.append(quotes, (floor, cap)))
-            self.level = np.searchsorted(self.prices, quotes)
-        energies = (
-            _per_level(self.level, players, 0, len(self.prices)),
-            _per_level(self.level, players, 1, len(self.prices)),
-        )
-        self.occupied = np.flatnonzero(energies[0] + energies[1])
-        self.halves = tuple(
-            Half(players, sells, self.prices, energies, self.level) for sells in (True, False)
-        )
+        self.ladder = ladder or Ladder.of(players, quotes)
+        self.halves = (Half(self.ladder, True), Half(self.ladder, False))
         self.half_fills = tuple(half.fills(rank) for half in self.halves)
         self.fills = np.zeros(len(players), np.int64)
         for half, filled in zip(self.halves, self.half_fills, strict=True):
@@ -217,8 +268,7 @@ class Profile:
         if not self.volume:
             return None
         half = self.halves[0]
-        low, high = (half.price[half.unit_level(unit)] for unit in half.units)
-        return int(half.middle(low, high))
+        return int(half.middle(*(int(half.price[edge]) for edge in half.edges)))
 
     @cached_property
     def rank(self) -> Rank:
@@ -239,7 +289,7 @@ class Profile:
         """Return the profile after player ``index`` alone changed its quote, one round later."""
         quotes = self.quotes.copy()
         quotes[index] = price
-        return Profile(self.players, quotes, self.rank)
+        return Profile(self.players, quotes, self.rank, self.ladder.moved(index, price, quotes))
 
 
 def _per_level(level: Integers, players: Players, side: int, count: int) -> Integers:

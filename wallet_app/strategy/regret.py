@@ -1,20 +1,28 @@
 """Everybody's regret at a profile, exactly: the most each could gain by another price alone.
 
 The profile is judged under its own standing (:class:`~wallet_app.strategy.ladder.Profile`), that
-is, as the next round would see it. A seller's candidates are the occupied levels between its
-bounds h and g, one tick below each, and "far below"; see :mod:`wallet_app.strategy.game` for why
-no other price can be better. Almost everybody is dismissed before that by one inequality: a
-matched seller can gain only above the lowest clearing price, where at least ``spill`` Wh of the
-energy now sold there come before its own.
+is, as the next round would see it, or under any other rank given. A seller's candidates are the
+occupied levels between its bounds h and g, one tick below each, and "far off" on both sides; see
+:mod:`wallet_app.strategy.game` for why no other price can be better. Almost everybody is dismissed
+before that by one inequality: a matched seller can gain only above the lowest clearing price, where
+at least ``spill`` Wh of the energy now sold there come before its own.
 """
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wallet_app.strategy.ladder import _PAIRS_AT_ONCE, Flags, Half, Integers, Money, Profile
+from wallet_app.strategy.ladder import (
+    PAIRS_AT_ONCE,
+    Half,
+    Integers,
+    Money,
+    Profile,
+    Rank,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,18 +39,29 @@ class Regrets:
         return int(self.gain.max()) if len(self.gain) else 0
 
 
-def regrets(profile: Profile) -> Regrets:
-    """Return the exact regret of every player of ``profile`` under the profile's own standing."""
+def regrets(profile: Profile, rank: Rank | None = None) -> Regrets:
+    """Return the exact regret of every player of ``profile``.
+
+    Deviations rank by the profile's own standing, or by ``rank`` where that is given; the latter
+    has to hash the ties that matter, one by one.
+    """
     players = profile.players
     gain: Money = np.zeros(len(players), np.int64 if players.money_fits else object)
     deviation = profile.quotes.copy()
     for half, filled in zip(profile.halves, profile.half_fills, strict=True):
         if len(half.members):
-            _side(profile, half, filled, gain, deviation)
+            _side(profile, half, filled, gain, deviation, rank)
     return Regrets(profile, gain, deviation)
 
 
-def _side(profile: Profile, half: Half, filled: Integers, gain: Money, deviation: Integers) -> None:
+def _side(
+    profile: Profile,
+    half: Half,
+    filled: Integers,
+    gain: Money,
+    deviation: Integers,
+    rank: Rank | None,
+) -> None:
     """Write the regrets of one side into ``gain`` and ``deviation``."""
     players = profile.players
     price = 0 if profile.price is None else half.sign * profile.price
@@ -50,22 +69,19 @@ def _side(profile: Profile, half: Half, filled: Integers, gain: Money, deviation
     keep = _could_gain(half, filled, reservation, price)
     if not len(keep):
         return
-    seen = _Seen(half, keep, filled, reservation, price, players.money_fits)
-    occupied = profile.occupied
+    seen = _Seen(half, keep, filled, reservation, price, players.money_fits, rank)
+    occupied = profile.ladder.occupied
     if half.sign < 0:
         occupied = len(half.price) - 1 - occupied[::-1]
-    # Floor and cap are candidates whether or not somebody quotes them.
-    ends = (0, len(half.price) - 1)
-    occupied = np.unique(np.append(occupied, ends))
-    first = np.searchsorted(occupied, seen.low[0])
-    counts = np.searchsorted(occupied, seen.high[1], "right") - first
+    first = occupied.searchsorted(seen.low[0])
+    counts = occupied.searchsorted(seen.high[-1], "right") - first
     upto = np.cumsum(counts)
     best, at = seen.far_off()
     start = 0
     while start < len(keep):
         # As many players at once as give about a million pairs, one at the least.
         done = int(upto[start - 1]) if start else 0
-        stop = max(int(np.searchsorted(upto, done + _PAIRS_AT_ONCE)), start + 1)
+        stop = max(int(np.searchsorted(upto, done + PAIRS_AT_ONCE)), start + 1)
         part = slice(start, stop)
         value, where = seen.best_level(part, occupied, first[part], counts[part])
         better = value > best[part]
@@ -86,15 +102,16 @@ def _could_gain(
     Full and content (reservation at most the price): a gain needs a price above the lowest
     clearing price; there ``spill`` Wh of what is quoted up to it come before the own energy.
     Without energy sold: a gain needs a price above the reservation, and the highest price that
-    still sells is the g of :mod:`~wallet_app.strategy.game`, at most ``highest``.
+    still sells is the g of :mod:`~wallet_app.strategy.game`, at most that of the largest member.
     """
-    lowest = int(half.unit_level(half.units[0]))
-    spill = int(half.own_upto[lowest] - (half.wanted[lowest + 1 :][:1].sum()))
-    full = (filled == half.energy) & (reservation <= price)
-    idle = filled == 0
-    highest = half.price[half.unit_level(half.units[1] + half.energy)] if idle.any() else price
-    maybe: Flags = np.where(full, half.energy > spill, ~idle | (reservation < highest))
-    return np.flatnonzero(maybe)
+    lowest = half.edges[0]
+    beyond = int(half.wanted[lowest + 1]) if lowest + 1 < len(half.wanted) else 0
+    spill = int(half.own_upto[lowest]) - beyond
+    largest = int(half.energy.max())
+    highest = int(half.price[half.level_of(half.units[-1] + largest)])
+    dismissed = (filled == half.energy) & (reservation <= price) & (half.energy <= spill)
+    dismissed |= (filled == 0) & (reservation >= highest)
+    return np.flatnonzero(~dismissed)
 
 
 class _Seen:
@@ -108,8 +125,9 @@ class _Seen:
         reservation: Integers,
         price: int,
         money_fits: bool,
+        rank: Rank | None,
     ) -> None:
-        self.half = half
+        self.half, self.keep, self.rank = half, keep, rank
         self.level, self.energy = half.level[keep], half.energy[keep]
         self.matched = filled[keep] > 0
         self.reservation: Money = reservation[keep]
@@ -117,14 +135,16 @@ class _Seen:
         if not money_fits:
             self.reservation, sold = self.reservation.astype(object), sold.astype(object)
         self.payoff = (price - self.reservation) * sold
-        # Levels of h and g for the lower and the upper unit of the price rule (twice the same
-        # unless totals are equal).
-        self.low, self.high = zip(*(self._edges(unit) for unit in half.units), strict=True)
+        # Levels of h and g for each unit of the price rule (two only where totals are equal).
+        around = [self._around(*pair) for pair in zip(half.units, half.edges, strict=True)]
+        self.low, self.high = [low for low, _ in around], [high for _, high in around]
 
-    def _edges(self, unit: int) -> tuple[Integers, Integers]:
-        """Return the levels of the (unit − q)-th and the unit-th lowest Wh of the others."""
+    def _around(self, unit: int, here: int) -> tuple[Integers, Integers]:
+        """Return the levels of the (unit − q)-th and the unit-th lowest Wh of the others.
+
+        ``here`` is the level of the unit-th Wh of all.
+        """
         half = self.half
-        here = int(half.unit_level(unit))
         below = half.unit_level(unit - self.energy)
         above = half.unit_level(unit + self.energy)
         return (
@@ -140,10 +160,10 @@ class _Seen:
         """
         half = self.half
         edge = half.price[self.low[0]]
-        paid = half.middle(edge, half.price[self.low[1]])
+        paid = half.middle(*(half.price[low] for low in self.low))
         possible = edge > half.price[0]
         value = np.where(possible, (paid - self.reservation) * self.energy, self.payoff)
-        stop = (self.high[1] < len(half.price) - 1) & (value < 0)
+        stop = (self.high[-1] < len(half.price) - 1) & (value < 0)
         return np.where(stop, 0, value), np.where(stop, half.price[-1], edge - 1)
 
     def best_level(
@@ -175,22 +195,43 @@ class _Seen:
         half = self.half
         own_level, energy = self.level[part][who], self.energy[part][who]
         room = half.room[level] + np.where(own_level < level, energy, 0)
-        behind = np.where(self.matched[part][who] & (level > own_level), 0, half.own[level])
         price = half.price[level]
-        tied = np.minimum(np.maximum(room - behind, 0), energy)
-        sold = np.minimum(np.maximum(room, 0), energy)
-        gap = price - half.price[before] > 1
         reservation, payoff = self.reservation[part][who], self.payoff[part][who]
-        at = (self._paid(part, who, price) - reservation) * tied
+        worth = self._paid(part, who, price) - reservation
+        if self.rank is None:
+            ahead = np.where(self.matched[part][who] & (level > own_level), 0, half.own[level])
+        else:
+            tied = (half.own[level] > 0) & (level != own_level)
+            tied &= worth * np.minimum(np.maximum(room, 0), energy) > payoff
+            ahead = self._ranked(part.start + who[tied], level[tied], tied)
+        at = worth * np.minimum(np.maximum(room - ahead, 0), energy)
+        gap = price - half.price[before] > 1
+        sold = np.minimum(np.maximum(room, 0), energy)
         under = (self._paid(part, who, price - 1) - reservation) * sold
         return np.where(level == own_level, payoff, at), np.where(gap, under, payoff)
+
+    def _ranked(self, who: Integers, level: Integers, tied: NDArray[np.bool_]) -> Integers:
+        """Return the energy that ranks before a player at a level, where ``tied``; 0 elsewhere."""
+        assert self.rank is not None
+        half, key = self.half, self.rank.key
+        at_level: dict[int, list[tuple[tuple[Any, ...], int]]] = {}
+        found = []
+        for index, where in zip(who.tolist(), level.tolist(), strict=True):
+            if where not in at_level:
+                there = np.flatnonzero(half.level == where).tolist()
+                at_level[where] = [(key(int(half.members[i])), int(half.energy[i])) for i in there]
+            mine = key(int(half.members[self.keep[index]]))
+            found.append(sum(energy for other, energy in at_level[where] if other < mine))
+        result = np.zeros(len(tied), np.int64)
+        result[tied] = found
+        return result
 
     def _paid(self, part: slice, who: NDArray[np.intp], price: Integers) -> Integers:
         """Return the price of the slot when the player asks ``price``: kept between h and g."""
         half = self.half
-        low, high = (
+        kept = (
             np.minimum(np.maximum(price, half.price[h[part][who]]), half.price[g[part][who]])
             for h, g in zip(self.low, self.high, strict=True)
         )
-        result: Integers = half.middle(low, high)
+        result: Integers = half.middle(*kept)
         return result

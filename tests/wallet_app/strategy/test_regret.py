@@ -39,9 +39,7 @@ def random_players(rng, *, top=9, most=6, energy=5, one_sided=False):
 def quotes_of(players, prices):
     return [
         Quote(name, Side.SELL if s else Side.BUY, EnergyWh(int(e)), PriceTick(int(p)))
-        for name, s, e, p in zip(
-            players.ids, players.sells, players.energy, prices, strict=True
-        )
+        for name, s, e, p in zip(players.ids, players.sells, players.energy, prices, strict=True)
     ]
 
 
@@ -69,11 +67,14 @@ def check(players, prices, previous):
     assert players.market == cleared.market
     assert dict(zip(players.ids, profile.fills.tolist(), strict=True)) == cleared.fills
     assert profile.standing == cleared.standing
-    found = regrets(profile)
-    for index in range(len(players)):
-        gain, every = true_regret(players, prices, cleared.standing, index)
-        assert found.gain[index] == gain
-        assert every[int(found.deviation[index])] == gain
+    for found, standing in (
+        (regrets(profile), cleared.standing),
+        (regrets(profile, profile.rank_before), previous),
+    ):
+        for index in range(len(players)):
+            gain, every = true_regret(players, prices, standing, index)
+            assert found.gain[index] == gain
+            assert every[int(found.deviation[index])] == gain
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -1,0 +1,209 @@
+"""``prosumer-wallet equilibrium``: the equilibrium of a book of reservation prices, with its proof.
+
+Regrets are of the next round: deviations rank under ``standing`` as printed. ``--check`` certifies
+given quotes from the book alone, ranked by ``standing`` (or ``previous_standing``) as given.
+"""
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from light_node import commandline, jsonio
+from light_node.market.errors import MarketError
+from light_node.market.quotes import MAX_ID_LENGTH, PriceBounds, fault_of_id
+from light_node.market.units import MAX_ENERGY_WH, MAX_PRICE_TICK, PriceTick
+from wallet_app.strategy.equilibrium import Equilibrium, certify, solve
+from wallet_app.strategy.ladder import Integers, Players
+from wallet_app.strategy.paper import PaperIteration, iterate_as_printed
+from wallet_app.strategy.suggest import in_currency, in_kwh
+
+SUMMARY = "Find the equilibrium of a slot and prove it, or check somebody else's."
+
+_HELP = """\
+FILE is JSON, integers only (energies in Wh, prices in ticks of 0.0001 currency/kWh):
+  {"slot": "2026-06-21T10:00Z/PT60M", "floor": 3800, "cap": 11080,
+   "participants": [{"id": "hh-001", "side": "buy" or "sell",
+                     "energy_wh": 4000, "reservation": 6800}, ...],
+   "previous_standing": ["id", ...],   may be left out
+   "epsilon": 0}                       largest regret (Wh x tick) at which the truth is kept
+With --check also "quotes": {"id": price, ...}, and "standing" where the quotes come with one;
+exit code 1 says that somebody could gain.
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = _HELP
+    parser.add_argument("file", metavar="FILE", help="the book as JSON; - reads standard input")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--paper", action="store_true", help="show the paper's iteration instead")
+    how.add_argument("--check", action="store_true", help="only certify the quotes in FILE")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Solve, iterate or check, and print; ``InputError`` if the book cannot be used."""
+    name = "standard input" if arguments.file == "-" else arguments.file
+    value = commandline.read_json(arguments.file)
+    try:
+        book = jsonio.mapping(value, "the book")
+        players = read_players(book)
+        previous = _ids(book, "previous_standing")
+        if arguments.paper:
+            return _show_paper(iterate_as_printed(players, previous), arguments.json)
+        if arguments.check:
+            standing = _ids(book, "standing") if "standing" in book else previous
+            found = certify(players, _quotes(book, players), standing)
+            _show(found, arguments.json, standing)
+            return commandline.GOOD if found.max_regret == 0 else commandline.NO
+        epsilon = jsonio.integer(book, "epsilon", low=0) if "epsilon" in book else 0
+        found = solve(players, previous, epsilon)
+    except (jsonio.JsonError, MarketError) as error:
+        raise commandline.InputError(f"{name}: {error}") from error
+    _show(found, arguments.json, found.profile.standing)
+    return commandline.GOOD
+
+
+def read_players(book: dict[str, Any]) -> Players:
+    """Read slot, bounds and participants; ``JsonError`` or ``MarketError`` if wrong."""
+    slot = jsonio.string(book, "slot", max_length=MAX_ID_LENGTH)
+    fault = fault_of_id(slot)
+    if fault:
+        raise jsonio.JsonError(f'"slot" {fault}')
+    bounds = PriceBounds(_price(book, "floor"), _price(book, "cap"))
+    rows = [
+        _participant(item, index, bounds)
+        for index, item in enumerate(jsonio.array(book, "participants"))
+    ]
+    ids = [row[0] for row in rows]
+    if len(set(ids)) < len(ids):
+        twice = next(name for i, name in enumerate(ids) if name in ids[:i])
+        raise jsonio.JsonError(f"{twice} is there twice; one quote per participant is allowed")
+    return Players(
+        slot,
+        bounds,
+        ids,
+        np.array([row[1] for row in rows], bool),
+        np.array([row[2] for row in rows], np.int64),
+        np.array([row[3] for row in rows], np.int64),
+    )
+
+
+def to_json(found: Equilibrium, standing: Sequence[str]) -> dict[str, Any]:
+    """Return quotes, outcome and certificate in the form other programs read."""
+    profile = found.profile
+    ids = profile.players.ids
+
+    def by_id(values: Any) -> dict[str, int]:
+        return dict(zip(ids, values.tolist(), strict=True))
+
+    return {
+        "method": found.method.value,
+        "market": profile.players.market.value,
+        "price": profile.price,
+        "quotes": by_id(profile.quotes),
+        "fills": by_id(profile.fills),
+        "regret": by_id(found.regrets.gain),
+        "max_regret": found.max_regret,
+        "deviation": by_id(found.regrets.deviation),
+        "standing": list(standing),
+    }
+
+
+def _participant(value: Any, index: int, bounds: PriceBounds) -> tuple[str, bool, int, int]:
+    where = f'"participants"[{index}]'
+    fields = jsonio.mapping(value, where)
+    try:
+        name = jsonio.string(fields, "id", max_length=MAX_ID_LENGTH)
+        fault = fault_of_id(name)
+        if fault:
+            raise jsonio.JsonError(f'"id" {fault}')
+        side = jsonio.string(fields, "side")
+        if side not in ("buy", "sell"):
+            raise jsonio.JsonError(f'"side" must be "buy" or "sell", not {side[:20]!a}')
+        energy = jsonio.integer(fields, "energy_wh", low=0, high=MAX_ENERGY_WH)
+        reservation = _price(fields, "reservation")
+        if reservation not in bounds:
+            raise jsonio.JsonError(
+                f'"reservation" is {reservation}; it must lie within {bounds.floor} to '
+                f"{bounds.cap} (floor to cap), or it cannot be quoted"
+            )
+    except jsonio.JsonError as error:
+        raise jsonio.JsonError(f"{where}: {error}") from error
+    return name, side == "sell", energy, reservation
+
+
+def _quotes(book: dict[str, Any], players: Players) -> Integers:
+    quotes = jsonio.mapping(jsonio.required(book, "quotes"), '"quotes"')
+    unknown = next((name for name in quotes if name not in set(players.ids)), None)
+    if unknown is not None:
+        raise jsonio.JsonError(f'"quotes" has {unknown[:MAX_ID_LENGTH]!a}, who does not take part')
+    floor, cap = players.bounds_pair
+    prices = [jsonio.integer(quotes, name, low=floor, high=cap) for name in players.ids]
+    return np.array(prices, np.int64)
+
+
+def _ids(book: dict[str, Any], name: str) -> list[str]:
+    values = jsonio.array(book, name) if name in book else []
+    for index, value in enumerate(values):
+        if not isinstance(value, str):
+            raise jsonio.JsonError(f'"{name}"[{index}] must be an id, in quotes')
+    if len(set(values)) < len(values):
+        raise jsonio.JsonError(f'"{name}" has an id twice')
+    return values
+
+
+def _price(fields: dict[str, Any], name: str) -> PriceTick:
+    return PriceTick(jsonio.integer(fields, name, low=-MAX_PRICE_TICK, high=MAX_PRICE_TICK))
+
+
+def _show(found: Equilibrium, as_json: bool, standing: Sequence[str]) -> None:
+    if as_json:
+        commandline.print_json(to_json(found, standing))
+        return
+    profile = found.profile
+    print(f"method: {found.method.value}; {profile.players.market.value} market")
+    if profile.price is None:
+        print("nothing trades")
+    else:
+        print(f"price {in_currency(profile.price)} per kWh, {in_kwh(profile.volume)} kWh traded")
+    if found.max_regret:
+        print(f"NOT an equilibrium: somebody could gain {found.max_regret} Wh·tick")
+    else:
+        print("certified: nobody gains by any other price (largest regret 0)")
+    print(f"\n{'':4}  {'honest':>9}  {'quote':>9}  {'fill kWh':>10}  {'regret':>10}  id")
+    players = profile.players
+    for i, name in enumerate(players.ids):
+        print(
+            f"{'sell' if players.sells[i] else 'buy':4}  "
+            f"{in_currency(int(players.reservation[i])):>9}  "
+            f"{in_currency(int(profile.quotes[i])):>9}  {in_kwh(int(profile.fills[i])):>10}  "
+            f"{int(found.regrets.gain[i]):>10}  {name}"
+        )
+
+
+def _show_paper(found: PaperIteration, as_json: bool) -> int:
+    ids = found.regrets.profile.players.ids
+    rounds = [
+        {
+            "quotes": dict(zip(ids, profile.quotes.tolist(), strict=True)),
+            "fills": dict(zip(ids, profile.fills.tolist(), strict=True)),
+            "price": profile.price,
+        }
+        for profile in found.rounds
+    ]
+    if as_json:
+        commandline.print_json({"rounds": rounds, "max_regret": found.regrets.maximum})
+        return commandline.GOOD
+    for number, profile in enumerate(found.rounds, 1):
+        price = "nothing trades" if profile.price is None else in_currency(profile.price)
+        print(f"round {number}: {price}")
+        for name, quote, fill in zip(
+            ids, profile.quotes.tolist(), profile.fills.tolist(), strict=True
+        ):
+            print(f"  {in_currency(quote):>9}  {in_kwh(fill):>10} kWh  {name}")
+    print(f"ended in: {found.ended}; largest regret {found.regrets.maximum} Wh·tick")
+    return commandline.GOOD
