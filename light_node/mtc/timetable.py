@@ -30,7 +30,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class Timetable:
     """Length and number of rounds of every slot, and shares of a slot's length in 1/1000.
 
-    ``ValueError`` unless the times come in the order of the table above.
+    ``ValueError`` unless the times come in the order of the table above and a slot may be so long.
     """
 
     length_s: int = 900
@@ -41,6 +41,7 @@ class Timetable:
     settle_share: int = 350
 
     def __post_init__(self) -> None:
+        Slot(0, self.length_s)
         if not 1 <= self.rounds <= 9:
             raise ValueError("a slot has 1 to 9 rounds")
         if not 0 < self.rounds * self.round_share <= self.clear_share <= _ONE:
@@ -90,6 +91,11 @@ class Timetable:
     def quoting(self, now: datetime) -> Slot:
         """Return the slot whose quoting falls into ``now``: the one after the delivering slot."""
         return self.delivering(now).next
+
+    def next_to_open(self, now: datetime) -> Slot:
+        """Return the first slot whose round 1 is not over at ``now``."""
+        slot = self.quoting(now)
+        return slot if now < self.round_closes(slot, 1) else slot.next
 
     def between(self, start: datetime, end: datetime) -> Iterator[Slot]:
         """Yield the slots that start in [``start``, ``end``), ascending."""
