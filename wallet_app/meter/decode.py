@@ -3,8 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from wallet_app.meter import dlt645
-from wallet_app.meter.dlt645 import Dlt645Parser
+from wallet_app.meter import dlms, dlt645, dlt698, iec62056, modbus, p1, sml
 from wallet_app.meter.events import Event, Frame, Problem, StreamParser
 
 
@@ -90,6 +89,54 @@ def _dlt645_check(options: Options) -> Check:
     return check
 
 
+def _dlt698_check(options: Options) -> Check:
+    address, objects = dlt698.wanted(options.request) if options.request else ("", frozenset())
+    if options.meter:
+        dlt698.address_bytes(options.meter)
+        address = options.meter.zfill(12).upper()
+
+    def check(frame: Frame) -> Problem | None:
+        return None if frame.kind == "request" else dlt698.check_reply(frame, address, objects)
+
+    return check
+
+
+def _modbus_parser(options: Options) -> StreamParser:
+    request = modbus.Request.decode(options.request) if options.request else None
+    return modbus.ModbusParser(
+        request, modbus.profile(options.profile) if options.profile else None
+    )
+
+
+def _modbus_check(options: Options) -> Check:
+    def check(frame: Frame) -> Problem | None:
+        unit = str(frame.details.get("unit", ""))
+        if options.meter and frame.kind != "request" and unit != options.meter:
+            return Problem("other_meter", frame.at, frame.raw, f"from unit {unit}")
+        return None
+
+    return check
+
+
+def _number_check(options: Options) -> Check:
+    """Check the meter's number for the protocols that push and are not asked."""
+
+    def check(frame: Frame) -> Problem | None:
+        wanted = options.meter.lower()
+        known = (frame.meter_id.lower(), frame.texts.get("meter_id_raw", "").lower())
+        if wanted and frame.kind == "data" and wanted not in known:
+            return Problem("other_meter", frame.at, frame.raw, f"from meter {frame.meter_id}")
+        return None
+
+    return check
+
+
 DECODERS: Mapping[str, Decoder] = {
-    dlt645.PROTOCOL: Decoder(lambda _: Dlt645Parser(), _dlt645_check),
+    dlms.PROTOCOL: Decoder(lambda o: dlms.DlmsParser(o.key, o.auth_key), _number_check),
+    dlt645.PROTOCOL: Decoder(lambda _: dlt645.Dlt645Parser(), _dlt645_check),
+    dlt698.PROTOCOL: Decoder(lambda _: dlt698.Dlt698Parser(), _dlt698_check),
+    iec62056.PROTOCOL: Decoder(lambda _: iec62056.Iec62056Parser(), _number_check),
+    modbus.PROTOCOL: Decoder(_modbus_parser, _modbus_check),
+    p1.PROTOCOL: Decoder(lambda _: p1.P1Parser(), _number_check),
+    sml.PROTOCOL: Decoder(lambda _: sml.SmlParser(), _number_check),
 }

@@ -1,0 +1,325 @@
+"""Modbus RTU meters: read requests, replies found anywhere in the input (meter-protocols.md 10).
+
+A reply has no start byte and says neither which registers it holds nor what they mean: it can only
+be read together with the request and a register profile. Only the two read functions exist here.
+"""
+
+import math
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+
+from wallet_app.meter import crc
+from wallet_app.meter.events import Event, Frame, Problem, Proof, StreamParser, Value
+
+PROTOCOL = "modbus_rtu"
+READ_HOLDING, READ_INPUT = 3, 4
+MAX_REGISTERS = 125
+_EXCEPTIONS = {
+    1: "function not supported",
+    2: "no such register",
+    3: "not so many registers at once",
+    4: "device failure",
+    6: "busy",
+    11: "no device behind the gateway",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What was asked: unit, function, first register, number of registers."""
+
+    unit: int
+    function: int
+    start: int
+    count: int
+
+    def encode(self) -> bytes:
+        """Return the bytes on the wire; ``ValueError`` if this is no read request."""
+        if self.function not in (READ_HOLDING, READ_INPUT):
+            raise ValueError(f"Modbus function {self.function} does not read registers")
+        if not (1 <= self.unit <= 247 and 1 <= self.count <= MAX_REGISTERS):
+            raise ValueError("unit must be 1 to 247, and 1 to 125 registers can be read at once")
+        if not 0 <= self.start <= 0x10000 - self.count:
+            raise ValueError("registers are numbered from 0 to 65535")
+        body = struct.pack(">BBHH", self.unit, self.function, self.start, self.count)
+        return body + crc.modbus(body).to_bytes(2, "little")
+
+    @classmethod
+    def decode(cls, data: bytes) -> "Request":
+        """Return the request in ``data``; ``ValueError`` if it is none."""
+        if len(data) != 8 or crc.modbus(data[:6]) != int.from_bytes(data[6:], "little"):
+            raise ValueError("the request is no Modbus read request with a right CRC")
+        request = cls(*struct.unpack(">BBHH", data[:6]))
+        request.encode()
+        return request
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """One value of a profile: where it is, how it is written, its common name.
+
+    ``form``: f32 (float, high word first), u16, i16, u32, i32 (high word first), u32le (low word
+    first); ``shift``: power of ten to the unit of the common name.
+    """
+
+    address: int
+    form: str
+    key: str
+    shift: int = 0
+
+    @property
+    def count(self) -> int:
+        """Return how many registers it takes."""
+        return 1 if self.form in ("u16", "i16") else 2
+
+    def decode(self, words: tuple[int, ...]) -> Decimal | None:
+        """Return the value of its registers; None for NaN, infinity and "not available"."""
+        if self.form == "f32":
+            value = single(words[0] << 16 | words[1])
+            return None if value is None else value.scaleb(self.shift)
+        if len(words) == 1:
+            number, bits = words[0], 16
+        else:
+            high, low = reversed(words) if self.form == "u32le" else words
+            number, bits = high << 16 | low, 32
+        if self.form.startswith("i") and number >> (bits - 1):
+            number -= 1 << bits
+        return Decimal(number).scaleb(self.shift)
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A kind of meter: the function that reads it, and its registers in the order of addresses."""
+
+    name: str
+    function: int
+    registers: tuple[Register, ...]
+    baud: int = 9600
+    parity: str = "N"
+
+    def requests(self, unit: int) -> list[Request]:
+        """Return few requests that cover all registers, the energies first."""
+        groups: list[list[Register]] = []
+        for register in sorted(self.registers, key=lambda r: r.address):
+            last = groups[-1] if groups else None
+            if last and register.address + register.count - last[0].address <= 40:
+                last.append(register)
+            else:
+                groups.append([register])
+        groups.sort(key=lambda group: not any(r.key.endswith("_kwh") for r in group))
+        return [
+            Request(
+                unit,
+                self.function,
+                group[0].address,
+                group[-1].address + group[-1].count - group[0].address,
+            )
+            for group in groups
+        ]
+
+
+def _phases(first: int, step: int, form: str, key: str, shift: int = 0) -> list[Register]:
+    return [Register(first + step * n, form, key.format(f"_l{n + 1}"), shift) for n in range(3)]
+
+
+_SDM = (
+    *_phases(0x0000, 2, "f32", "voltage{}_v"),
+    *_phases(0x0006, 2, "f32", "current{}_a"),
+    *_phases(0x000C, 2, "f32", "power{}_w"),
+    Register(0x0034, "f32", "power_w"),
+    Register(0x0046, "f32", "frequency_hz"),
+    Register(0x0048, "f32", "import_kwh"),
+    Register(0x004A, "f32", "export_kwh"),
+)
+_SDM_ONE_PHASE = (
+    Register(0x0000, "f32", "voltage_l1_v"),
+    Register(0x0006, "f32", "current_l1_a"),
+    Register(0x000C, "f32", "power_w"),
+    Register(0x001E, "f32", "power_factor"),
+    Register(0x0046, "f32", "frequency_hz"),
+    Register(0x0048, "f32", "import_kwh"),
+    Register(0x004A, "f32", "export_kwh"),
+)
+_DTSU666 = (
+    Register(0x101E, "f32", "import_kwh"),
+    Register(0x1028, "f32", "export_kwh"),
+    *_phases(0x2006, 2, "f32", "voltage{}_v", -1),
+    *_phases(0x200C, 2, "f32", "current{}_a", -3),
+    Register(0x2012, "f32", "power_w", -1),
+    *_phases(0x2014, 2, "f32", "power{}_w", -1),
+    Register(0x202A, "f32", "power_factor", -3),
+    Register(0x2044, "f32", "frequency_hz", -2),
+)
+_DDSU666 = (
+    Register(0x2000, "f32", "voltage_l1_v"),
+    Register(0x2002, "f32", "current_l1_a"),
+    Register(0x2004, "f32", "power_w", 3),
+    Register(0x200A, "f32", "power_factor"),
+    Register(0x200E, "f32", "frequency_hz"),
+    Register(0x4000, "f32", "import_kwh"),
+)
+_ADW300 = (
+    *_phases(20, 1, "u16", "voltage{}_v", -1),
+    *_phases(26, 1, "u16", "current{}_a", -2),
+    Register(36, "i32", "power_w"),
+    Register(62, "u32", "import_kwh", -2),
+    Register(64, "u32", "export_kwh", -2),
+)
+_PZEM016 = (
+    Register(0, "u16", "voltage_l1_v", -1),
+    Register(1, "u32le", "current_l1_a", -3),
+    Register(3, "u32le", "power_w", -1),
+    Register(5, "u32le", "import_kwh", -3),
+    Register(7, "u16", "frequency_hz", -1),
+    Register(8, "u16", "power_factor", -2),
+)
+PROFILES: Mapping[str, Profile] = {
+    profile.name: profile
+    for profile in (
+        *(Profile(name, READ_INPUT, _SDM) for name in ("sdm", "sdm630", "sdm72", "sdm54")),
+        *(Profile(n, READ_INPUT, _SDM_ONE_PHASE, 2400) for n in ("sdm120", "sdm220", "sdm230")),
+        Profile("dtsu666", READ_HOLDING, _DTSU666),
+        Profile("ddsu666", READ_HOLDING, _DDSU666),
+        Profile("adw300", READ_HOLDING, _ADW300),
+        Profile("pzem016", READ_INPUT, _PZEM016),
+    )
+}
+"""Register profiles by name; sources in docs/meter-protocols.md section 10."""
+
+
+def profile(name: str) -> Profile:
+    """Return the profile ``name``; ``ValueError`` if there is none."""
+    try:
+        return PROFILES[name.lower()]
+    except KeyError:
+        known = ", ".join(sorted(PROFILES))
+        raise ValueError(f"no register profile {name!r}; there are: {known}") from None
+
+
+class ModbusParser(StreamParser):
+    """Finds the reply to ``request`` in a stream of bytes and decodes it with ``kind``.
+
+    The echo of the request, stray bytes and other frames are passed over. Without a request a
+    request seen on the line counts; without a profile frames have registers but no values.
+    Events: ``Frame`` of kind ``data``, ``request`` or ``exception``; ``Problem`` ``checksum``,
+    ``incomplete`` or ``exception``.
+    """
+
+    protocol = PROTOCOL
+
+    def __init__(self, request: Request | None = None, kind: Profile | None = None) -> None:
+        super().__init__()
+        self._request, self._kind = request, kind
+
+    def expect(self, request: Request) -> None:
+        """Look for the reply to ``request`` from now on."""
+        self._request = request
+
+    def _step(self, start: int, events: list[Event], final: bool) -> int | None:
+        head = bytes(self._buffer[start : start + 8])
+        asked = self._request
+        if len(head) < 2:
+            return start + 1 if final else None
+        if asked is None:
+            return self._sniff(start, head, events, final)
+        if head[0] != asked.unit or head[1] & 0x7F != asked.function:
+            return start + 1
+        # An exception has five bytes, an echo eight, a reply 5 + 2n: the shortest that fits wins.
+        if head[1] & 0x80:
+            return self._checked(start, 5, "exception", events, final)
+        if len(head) < 3:
+            return start + 1 if final else None
+        wire = asked.encode()
+        if wire.startswith(head) and len(head) < 8 and not final:
+            return None
+        if head == wire:
+            return self._checked(start, 8, "request", events, final)
+        if head[2] != 2 * asked.count:
+            return start + 1
+        return self._checked(start, 5 + head[2], "data", events, final)
+
+    def _sniff(self, start: int, head: bytes, events: list[Event], final: bool) -> int | None:
+        """Look for a read request of another master, to know what the reply is about."""
+        if head[1] not in (READ_HOLDING, READ_INPUT):
+            return start + 1
+        if len(head) < 8:
+            return start + 1 if final else None
+        try:
+            self._request = Request.decode(head)
+        except ValueError:
+            return start + 1
+        return self._checked(start, 8, "request", events, final)
+
+    def _checked(
+        self, start: int, length: int, kind: str, events: list[Event], final: bool
+    ) -> int | None:
+        raw = bytes(self._buffer[start : start + length])
+        at = self._offset + start
+        if len(raw) < length:
+            if not final:
+                return None
+            if kind == "data":
+                events.append(Problem("incomplete", at, raw))
+            return start + 1
+        if crc.modbus(raw[:-2]) != int.from_bytes(raw[-2:], "little"):
+            if kind == "data":
+                events.append(Problem("checksum", at, raw))
+            return start + 1
+        if kind == "exception":
+            text = _EXCEPTIONS.get(raw[2], "unknown exception")
+            details: dict[str, str | int] = {"unit": raw[0], "code": raw[2], "error": text}
+            events.append(Frame(PROTOCOL, kind, at, raw, Proof.CRC, details=details))
+            events.append(Problem("exception", at, raw, f"{raw[2]}: {text}"))
+        elif kind == "request":
+            events.append(Frame(PROTOCOL, kind, at, raw, Proof.CRC, details={"unit": raw[0]}))
+        else:
+            self._decode(raw, at, events)
+        return start + length
+
+    def _decode(self, raw: bytes, at: int, events: list[Event]) -> None:
+        asked = self._request
+        assert asked is not None  # _checked is reached for data only with a request
+        words = struct.unpack(f">{asked.count}H", raw[3:-2])
+        values, normalized = [], {}
+        same = self._kind is not None and self._kind.function == asked.function
+        for register in self._kind.registers if self._kind and same else ():
+            index = register.address - asked.start
+            if not 0 <= index <= asked.count - register.count:
+                continue
+            value = register.decode(words[index : index + register.count])
+            if value is not None:
+                code = f"{asked.function:02d}:{register.address:04X}"
+                values.append(Value(code, value, register.key.rsplit("_", 1)[-1]))
+                normalized[register.key] = value
+        details: dict[str, str | int] = {
+            "unit": raw[0],
+            "start": asked.start,
+            "registers": " ".join(f"{word:04X}" for word in words),
+        }
+        events.append(
+            Frame(
+                PROTOCOL,
+                "data",
+                at,
+                raw,
+                Proof.CRC,
+                values=tuple(values),
+                normalized=normalized,
+                details=details,
+            )
+        )
+
+
+def single(bits: int) -> Decimal | None:
+    """Return the shortest decimal that is this float32; None for NaN and infinities."""
+    packed = struct.pack(">I", bits)
+    number: float = struct.unpack(">f", packed)[0]
+    if not math.isfinite(number):
+        return None
+    for digits in range(6, 10):
+        text = f"{number:.{digits}g}"
+        if struct.pack(">f", float(text)) == packed:
+            return Decimal(text)
+    return Decimal(text)

@@ -1,0 +1,97 @@
+"""From OBIS codes to the common names, shared by D0, P1, SML and DLMS push lists.
+
+Rules of docs/meter-protocols.md 2: the total register if there is one, only otherwise the sum of
+the tariffs, never both; net power is import less export; 15.x (absolute sums) is neither.
+"""
+
+from collections.abc import Mapping
+from decimal import Decimal
+
+UNITS: Mapping[str, tuple[str, int]] = {
+    "Wh": ("energy", -3),
+    "kWh": ("energy", 0),
+    "MWh": ("energy", 3),
+    "W": ("power", 0),
+    "kW": ("power", 3),
+    "MW": ("power", 6),
+    "V": ("voltage", 0),
+    "A": ("current", 0),
+    "Hz": ("frequency", 0),
+}
+"""Unit → quantity and power of ten to the common unit (kWh, W, V, A, Hz)."""
+
+_PLAIN = {
+    **{f"{c}.7.0": f"voltage_l{n}_v" for n, c in ((1, 32), (2, 52), (3, 72))},
+    **{f"{c}.7.0": f"current_l{n}_a" for n, c in ((1, 31), (2, 51), (3, 71))},
+    "14.7.0": "frequency_hz",
+}
+# name: net, import, export
+_POWERS = {
+    "power_w": ("16.7.0", "1.7.0", "2.7.0"),
+    "power_l1_w": ("36.7.0", "21.7.0", "22.7.0"),
+    "power_l2_w": ("56.7.0", "41.7.0", "42.7.0"),
+    "power_l3_w": ("76.7.0", "61.7.0", "62.7.0"),
+}
+_MAX_TARIFF = 63
+
+
+def quantity(code: str) -> str:
+    """Return what the value of ``C.D.E`` is ("energy", "power", …); "" if it has no common name."""
+    if code.startswith(("1.8.", "2.8.")):
+        return "energy"
+    if any(code in codes for codes in _POWERS.values()):
+        return "power"
+    name = _PLAIN.get(code, "")
+    return name.partition("_")[0]
+
+
+def scaled(code: str, value: Decimal, unit: str) -> Decimal | None:
+    """Return ``value`` in the common unit of ``code``; None if the unit does not fit the code."""
+    kind, shift = UNITS.get(unit, ("", 0))
+    return value.scaleb(shift) if kind and kind == quantity(code) else None
+
+
+def normalize(found: Mapping[str, Decimal | None]) -> dict[str, Decimal]:
+    """Return values by common name from values by ``C.D.E`` in common units.
+
+    None marks a code that was there with an unusable value: what would need it is left out.
+    """
+    result: dict[str, Decimal] = {}
+    for direction, c in (("import", "1"), ("export", "2")):
+        _energies(found, c, direction, result)
+    for name, (net, drawn, fed) in _POWERS.items():
+        value = _power(found, net, drawn, fed)
+        if value is not None:
+            result[name] = value
+    for code, name in _PLAIN.items():
+        plain = found.get(code)
+        if plain is not None:
+            result[name] = plain
+    return result
+
+
+def _energies(
+    found: Mapping[str, Decimal | None], c: str, direction: str, result: dict[str, Decimal]
+) -> None:
+    tariffs: dict[int, Decimal | None] = {}
+    for code, value in found.items():
+        head, _, last = code.rpartition(".")
+        if head == f"{c}.8" and last.isdecimal() and 1 <= int(last) <= _MAX_TARIFF:
+            tariffs[int(last)] = value
+    known = {tariff: value for tariff, value in tariffs.items() if value is not None}
+    for tariff, value in known.items():
+        result[f"{direction}_t{tariff}_kwh"] = value
+    total = found.get(f"{c}.8.0")
+    if total is None and f"{c}.8.0" not in found and known and len(known) == len(tariffs):
+        total = sum(known.values(), Decimal(0))
+    if total is not None:
+        result[f"{direction}_kwh"] = total
+
+
+def _power(found: Mapping[str, Decimal | None], net: str, drawn: str, fed: str) -> Decimal | None:
+    if net in found:
+        return found[net]
+    if drawn not in found and fed not in found:
+        return None
+    first, second = found.get(drawn, Decimal(0)), found.get(fed, Decimal(0))
+    return None if first is None or second is None else first - second

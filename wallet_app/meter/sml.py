@@ -1,0 +1,243 @@
+"""SML over the optical head of German meters (docs/meter-protocols.md section 8).
+
+``1B×4 01×4 | payload | 1B×4 1A pad CRC CRC``; inside, type-length-value messages, of which the
+GetList response (0701) has the values.
+"""
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import TypeAlias
+
+from wallet_app.meter import crc, obis
+from wallet_app.meter.events import Event, Frame, Problem, Proof, StreamParser, Value
+
+PROTOCOL = "sml"
+MAX_FILE = 8192
+
+_ESCAPE = b"\x1b\x1b\x1b\x1b"
+_START = _ESCAPE + b"\x01\x01\x01\x01"
+_GET_LIST_RESPONSE = 0x0701
+_UNITS = {30: "Wh", 27: "W", 35: "V", 33: "A", 44: "Hz", 28: "VA", 29: "var", 8: "°"}
+_SERVER_IDS = ("1-0:96.1.0*255", "1-0:0.0.9*255")
+_MAX_DEPTH = 8
+# DZG DVS74 with these serials send positive power as short signed integers.
+_DZG_FAULTY = (range(42_000_000, 49_000_000), range(55_000_000, 59_000_000))
+
+
+class _Integer(int):
+    """An integer that remembers how many bytes it had and whether it was signed."""
+
+    size: int
+    signed: bool
+
+
+Item: TypeAlias = "_Integer | bytes | bool | list[Item] | None"
+
+
+class _SmlError(Exception):
+    """The payload is not as SML says."""
+
+
+class SmlParser(StreamParser):
+    """Finds SML files in a stream of bytes.
+
+    Events: ``Frame`` of kind ``data``; ``Problem`` ``checksum``, ``incomplete`` or ``value``.
+    """
+
+    protocol = PROTOCOL
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._searched = 0
+
+    def _step(self, start: int, events: list[Event], final: bool) -> int | None:
+        buffer = self._buffer
+        begin = buffer.find(_START, start)
+        if begin < 0:
+            if final:
+                return len(buffer)
+            keep = max(start, len(buffer) - len(_START) + 1)
+            return keep if keep > start else None
+        if begin > start:
+            return begin
+        end = self._end(begin)
+        if end is None and len(buffer) - begin < MAX_FILE and not final:
+            return None
+        self._searched = 0
+        if end is None or end < 0:
+            raw = bytes(buffer[begin : begin - end if end else begin + MAX_FILE])
+            events.append(Problem("incomplete", self._offset + begin, raw))
+            return begin + 1
+        raw = bytes(buffer[begin:end])
+        sent = int.from_bytes(raw[-2:], "little")
+        # Holley DTZ541 computes CRC-16/KERMIT and sends it high byte first.
+        swapped = int.from_bytes(raw[-2:], "big")
+        if crc.x25(raw[:-2]) != sent and crc.kermit(raw[:-2]) not in (sent, swapped):
+            events.append(Problem("checksum", self._offset + begin, raw))
+            return begin + 1
+        _decode(raw, self._offset + begin, events)
+        return end
+
+    def reset(self) -> None:
+        """Forget what is pending; offsets go on counting."""
+        super().reset()
+        self._searched = 0
+
+    def _end(self, begin: int) -> int | None:
+        """Return where the file ends; None if that is not here yet, −length if it was cut off."""
+        buffer = self._buffer
+        restart = buffer.find(_START, begin + 8, begin + MAX_FILE)
+        if restart > 0 and buffer[restart - 4 : restart] == _ESCAPE:
+            restart = -1  # an escaped piece of payload that happens to look like a start
+        limit = min(len(buffer), begin + MAX_FILE) if restart < 0 else restart
+        position = begin + max(self._searched, len(_START))
+        while position + 8 <= limit:
+            # Everything is padded to four bytes, so escapes stand at multiples of four.
+            if buffer[position : position + 4] != _ESCAPE:
+                position += 4
+                continue
+            following = buffer[position + 4 : position + 8]
+            if following[0] == 0x1A:
+                return position + 8
+            if following != _ESCAPE:
+                return -(position - begin)
+            position += 8
+        self._searched = position - begin
+        # A start in between: the end was lost, and the next file has begun.
+        return -(restart - begin) if restart > 0 else None
+
+
+def _decode(raw: bytes, at: int, events: list[Event]) -> None:
+    payload = raw[8:-8].replace(_ESCAPE + _ESCAPE, _ESCAPE)
+    pad = raw[-3]
+    if pad > 3:
+        events.append(Problem("value", at, raw, "more padding than there can be"))
+        return
+    cursor = _Cursor(payload[: len(payload) - pad])
+    values: list[Value] = []
+    found: dict[str, Decimal | None] = {}
+    server = b""
+    try:
+        while not cursor.done():
+            body = _body(cursor.item())
+            if body is None:
+                continue
+            server = body[1] if isinstance(body[1], bytes) else server
+            entries = body[4] if isinstance(body[4], list) else []
+            for entry in entries:
+                server = _put(entry, server, values, found)
+    except _SmlError as error:
+        events.append(Problem("value", at, raw, str(error)))
+    texts = {"server_id_hex": server.hex()} if server else {}
+    events.append(
+        Frame(
+            PROTOCOL,
+            "data",
+            at,
+            raw,
+            Proof.CRC,
+            server.hex(),
+            tuple(values),
+            obis.normalize(found),
+            texts,
+        )
+    )
+
+
+def _body(message: Item) -> Sequence[Item] | None:
+    """Return the seven elements of a GetList response; None for any other message."""
+    if not isinstance(message, list) or len(message) < 4:
+        return None
+    choice = message[3]
+    if not isinstance(choice, list) or len(choice) != 2 or choice[0] != _GET_LIST_RESPONSE:
+        return None
+    body = choice[1]
+    return body if isinstance(body, list) and len(body) == 7 else None
+
+
+def _put(
+    entry: Item, server: bytes, values: list[Value], found: dict[str, Decimal | None]
+) -> bytes:
+    """Take one entry of the value list; return the server id, which it may hold."""
+    if not isinstance(entry, list) or len(entry) != 7:
+        return server
+    name, _, _, unit, scaler, value, _ = entry
+    if not isinstance(name, bytes) or len(name) != 6:
+        return server
+    code = f"{name[0]}-{name[1]}:{name[2]}.{name[3]}.{name[4]}*{name[5]}"
+    if code in _SERVER_IDS and isinstance(value, bytes) and value:
+        return server or value
+    if not isinstance(value, _Integer) or isinstance(scaler, bytes | list):
+        return server
+    number = int(value)
+    if code == "1-0:16.7.0*255" and _dzg_faulty(server) and value.signed and value.size <= 3:
+        number %= 1 << (8 * value.size)
+    shown = _UNITS.get(int(unit), "") if isinstance(unit, _Integer) else ""
+    scaled = Decimal(number).scaleb(int(scaler or 0))
+    if shown:
+        values.append(Value(code, scaled, shown))
+    short = f"{name[2]}.{name[3]}.{name[4]}"
+    if short == "1.7.1":
+        short = "1.7.0"  # old Hager meters
+    if name[:2] == b"\x01\x00" and name[5] == 0xFF and obis.quantity(short):
+        found.setdefault(short, obis.scaled(short, scaled, shown))
+    return server
+
+
+def _dzg_faulty(server: bytes) -> bool:
+    if b"DZG" not in server or len(server) < 4:
+        return False
+    serial = int.from_bytes(server[-4:], "big")
+    return any(serial in faulty for faulty in _DZG_FAULTY)
+
+
+class _Cursor:
+    """Reads type-length-value items; ``_SmlError`` for what cannot be."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data, self._position = data, 0
+
+    def done(self) -> bool:
+        return self._position >= len(self._data)
+
+    def item(self, depth: int = 0) -> Item:
+        """Return the next item: list, integer, octets, truth value, or None if absent."""
+        kind, length = self._head()
+        if kind == 7:
+            if depth >= _MAX_DEPTH:
+                raise _SmlError("lists nested too deeply")
+            return [self.item(depth + 1) for _ in range(length)]
+        if kind == 0:
+            return self._take(length) or None
+        part = self._take(length)
+        if kind == 4:
+            return any(part)
+        if kind in (5, 6) and 1 <= length <= 8:
+            result = _Integer(int.from_bytes(part, "big", signed=kind == 5))
+            result.size, result.signed = length, kind == 5
+            return result
+        raise _SmlError(f"an item of the unknown type {kind}")
+
+    def _head(self) -> tuple[int, int]:
+        """Return type and length: elements for a list, bytes behind the head for the others."""
+        first = self._take(1)[0]
+        kind, length, heads = first >> 4 & 7, first & 0x0F, 1
+        while first & 0x80:
+            first = self._take(1)[0]
+            length, heads = length << 4 | first & 0x0F, heads + 1
+            if heads > 4:
+                raise _SmlError("a length that no item can have")
+        if kind == 7:
+            if length > len(self._data) - self._position:
+                raise _SmlError("a list longer than the file")
+            return kind, length
+        # 00 ends a message; everywhere else the length counts its own bytes.
+        return kind, max(0, length - heads)
+
+    def _take(self, size: int) -> bytes:
+        end = self._position + size
+        if end > len(self._data):
+            raise _SmlError("the file ends in the middle of an item")
+        part = self._data[self._position : end]
+        self._position = end
+        return part
