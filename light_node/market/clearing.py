@@ -124,7 +124,9 @@ def _check_once(participants: Iterable[str], complaint: str) -> None:
     seen: set[str] = set()
     for participant in participants:
         if participant in seen:
-            raise DuplicateParticipant(f"{participant} {complaint}")
+            # An id of the previous standing need not belong to a quote, so nobody checked it yet.
+            name = f"{participant[:40]!a}" if fault_of_id(participant) else participant
+            raise DuplicateParticipant(f"{name} {complaint}")
         seen.add(participant)
 
 

@@ -166,6 +166,7 @@ def test_harmless_oddities(clear_text: Any, book: dict[str, Any], changes: Any) 
         (changed(previous_standing=None), '"previous_standing" must be an array'),
         (changed(previous_standing=["S", 7]), '"previous_standing"[1] must be an id'),
         (changed(previous_standing=["S", "S"]), "S appears twice in the previous standing"),
+        (changed(previous_standing=["a\nb" * 99] * 2), "appears twice in the previous standing"),
         (with_quote(energy_wh=4000.0), '"energy_wh" must be an integer, not the fraction 4000.0'),
         (with_quote(energy_wh=4e3), '"energy_wh" must be an integer, not the fraction'),
         (with_quote(energy_wh=-1), '"energy_wh" is -1; it must be at least 0'),

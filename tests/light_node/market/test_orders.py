@@ -108,6 +108,13 @@ def test_quantity_score_compares_what_was_matched() -> None:
     traders = {id_: Trader(id_) for id_ in "stb"}
     found = paired(quotes, outcome, traders, only_quantity)
     assert {o.seller: o.degree for o in found} == {"s": 7_500 * ONE, "t": 2_500 * ONE}
+    mirrored = [
+        quote("s", Side.SELL, 400, 5_000),
+        quote("t", Side.BUY, 100, 8_000),
+        quote("b", Side.BUY, 300, 8_000),
+    ]
+    found = paired(mirrored, clear(SLOT, BOUNDS, mirrored), traders, only_quantity)
+    assert {o.buyer: o.degree for o in found} == {"b": 7_500 * ONE, "t": 2_500 * ONE}
 
 
 def test_neighbours_meet_when_distance_decides() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from light_node.market.transport import Integers, Shipment, greedy, ship
+from light_node.market.transport import Integers, Shipment, _Tree, greedy, ship
 
 
 def split(rng: random.Random, total: int, parts: int) -> list[int]:
@@ -103,6 +103,33 @@ def test_ties_all_over_and_equal_amounts_end() -> None:
     shipments = ship(values, [7] * n, [7] * n)
     assert_feasible(shipments, [7] * n, [7] * n)
     assert not improvable(values, shipments)
+
+
+def test_the_tree_stays_strongly_feasible_so_that_it_cannot_cycle(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """After each pivot: every arc without flow points to the root, every tree arc costs nothing."""
+    pivots = 0
+    plain = _Tree._pivot
+
+    def checked(tree: _Tree, source: int, sink: int, gain: int) -> None:
+        nonlocal pivots
+        pivots += 1
+        plain(tree, source, sink, gain)
+        for node in range(tree.root):
+            above = tree.parent[node]
+            assert tree.flow[node] > 0 or (tree.flow[node] == 0 and node < tree.sources)
+            if above != tree.root:
+                one, other = min(node, above), max(node, above)
+                reduced = tree.cost[one, other - tree.sources]
+                assert reduced + tree.potential[other] - tree.potential[one] == 0
+
+    monkeypatch.setattr(_Tree, "_pivot", checked)
+    rng = np.random.default_rng(6)
+    for amount in (1, 3):
+        for _ in range(10):
+            ship(rng.integers(0, 4, (12, 12)), [amount] * 12, [amount] * 12)
+    assert pivots > 50
 
 
 def test_one_source_or_one_sink() -> None:
