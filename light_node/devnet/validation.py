@@ -123,11 +123,12 @@ def describe_block(envelopes: Sequence[bytes], codes: bytes) -> tuple[Transactio
 
 def _read(envelope: bytes) -> _Candidate:
     """Parse as far as possible; a configuration has no transaction to show."""
+    if not envelope:
+        return _Candidate("", common_pb2.MESSAGE, peer_pb2.NIL_ENVELOPE)
     try:
         header = parse_header(envelope)
     except MalformedMessage:
-        code = peer_pb2.BAD_PAYLOAD if envelope else peer_pb2.NIL_ENVELOPE
-        return _Candidate("", common_pb2.MESSAGE, code)
+        return _Candidate("", common_pb2.MESSAGE, peer_pb2.BAD_PAYLOAD)
     kind = header.type
     if kind == common_pb2.CONFIG:
         return _Candidate(header.transaction_id, kind, VALID)

@@ -1,4 +1,4 @@
-"""Fabric's official Node client connects, submits, evaluates and reads events against the devnet."""
+"""Fabric's official Node client submits, evaluates and reads events against the devnet."""
 
 import json
 import shutil
