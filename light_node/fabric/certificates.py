@@ -8,7 +8,7 @@ rules of Go's ``crypto/x509`` that Fabric relies on (RFC 5280 section 6 without 
 import base64
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import (
     decode_dss_signature,
     encode_dss_signature,
 )
-from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
 from light_node.fabric.crypto import CryptoError, curve_order
 
@@ -30,6 +30,7 @@ MAX_PATH_SIGNATURE_CHECKS = 100
 """Go's own bound on the work one certificate can cause."""
 
 _PEM = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----\s*(.*?)-----END \1-----", re.DOTALL)
+_OU_TYPE = bytes.fromhex("060355040b")  # 2.5.4.11
 _SIGNATURE_HASHES = frozenset({"sha256", "sha384", "sha512"})
 _UNDERSTOOD_CRITICAL = frozenset(
     {
@@ -55,7 +56,11 @@ class PathError(CertificateError):
 
 @dataclass(frozen=True, eq=False)
 class Certificate:
-    """A certificate with the fields the MSP rules look at. ``der`` is the sanitized encoding."""
+    """A certificate with the fields the MSP rules look at.
+
+    ``der`` is the sanitized encoding; ``subject`` and ``issuer`` are the names as encoded, since
+    Go links certificates by equal bytes.
+    """
 
     parsed: x509.Certificate
     der: bytes
@@ -97,7 +102,7 @@ def parse(der: bytes) -> Certificate:
     try:
         certificate = x509.load_der_x509_certificate(der)
         return _fields(certificate, der)
-    except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
+    except (ValueError, IndexError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
         raise CertificateError(f"not a readable certificate: {error}") from error
     except x509.UnsupportedGeneralNameType as error:
         raise CertificateError("the certificate names something unreadable") from error
@@ -122,11 +127,12 @@ def _fields(certificate: x509.Certificate, der: bytes) -> Certificate:
     names = value(x509.SubjectAlternativeName)
     has_constraints = isinstance(constraints, x509.BasicConstraints)
     key = certificate.public_key()
+    issuer, subject = _raw_names(certificate.tbs_certificate_bytes)
     return Certificate(
         certificate,
         der,
-        certificate.subject.public_bytes(),
-        certificate.issuer.public_bytes(),
+        subject,
+        issuer,
         key,
         key.public_bytes(
             serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
@@ -141,12 +147,28 @@ def _fields(certificate: x509.Certificate, der: bytes) -> Certificate:
         frozenset(purposes) if isinstance(purposes, x509.ExtendedKeyUsage) else None,
         key_id.digest if isinstance(key_id, x509.SubjectKeyIdentifier) else None,
         _unhandled(certificate.extensions),
-        tuple(
-            str(a.value)
-            for a in certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATIONAL_UNIT_NAME)
-        ),
+        tuple(_organizational_units(subject)),
         names.public_bytes() if isinstance(names, x509.SubjectAlternativeName) else b"",
     )
+
+
+def _raw_names(tbs: bytes) -> tuple[bytes, bytes]:
+    """Return issuer and subject of a TBSCertificate, as encoded."""
+    parts = list(_children(tbs))
+    if parts[0][0] == 0xA0:  # the version is explicit unless it is 1
+        del parts[0]
+    # serial number, signature algorithm, issuer, validity, subject
+    return parts[2], parts[4]
+
+
+def _organizational_units(name: bytes) -> Iterator[str]:
+    for relative in _children(name):
+        for attribute in _children(relative):
+            kind, value = _children(attribute)
+            if kind == _OU_TYPE:
+                _, start, end = _element(value, 0)
+                encoding = {0x0C: "utf-8", 0x1E: "utf-16-be"}.get(value[0], "latin-1")
+                yield value[start:end].decode(encoding)
 
 
 def _unhandled(extensions: x509.Extensions) -> str:
@@ -326,6 +348,15 @@ def identifier(parts: Iterable[bytes], hash_function: str = "SHA256") -> bytes:
     for part in parts:
         digest.update(part)
     return digest.digest()
+
+
+def _children(raw: bytes) -> Iterator[bytes]:
+    """Yield the encoded elements inside the constructed element ``raw``."""
+    _, at, end = _element(raw, 0)
+    while at < end:
+        _, _, following = _element(raw, at)
+        yield raw[at:following]
+        at = following
 
 
 def _element(raw: bytes, offset: int) -> tuple[int, int, int]:
