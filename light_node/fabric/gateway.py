@@ -17,22 +17,23 @@ from google.protobuf.message import DecodeError
 from light_node.clock import Clock
 from light_node.fabric import endorsement
 from light_node.fabric.channel_config import ChannelConfig
+from light_node.fabric.commit import DEFAULT_DEADLINES, Committer, Pace
+from light_node.fabric.commit import CommitStatus as CommitStatus
+from light_node.fabric.commit import Deadlines as Deadlines
+from light_node.fabric.commit import Endorsed as Endorsed
 from light_node.fabric.errors import (
-    AccessDenied,
     CommitConflict,
     EndorseError,
     EndorsersDisagree,
     EvaluateError,
-    FabricError,
     MalformedMessage,
-    OutcomeUnknown,
     Overloaded,
     TimedOut,
     Unavailable,
+    UntrustedResponse,
     commit_error,
     contract_refused,
     from_rpc_error,
-    validation_code_name,
 )
 from light_node.fabric.events import Checkpoint, EventStream
 from light_node.fabric.identity import SigningIdentity
@@ -42,11 +43,9 @@ from light_node.fabric.pb import (
     gateway_pb2,
     lifecycle_pb2,
     orderer_pb2,
-    peer_pb2,
 )
 from light_node.fabric.proposal import NONCE_BYTES, Proposal, build_proposal, is_transaction_id
 from light_node.fabric.transaction import (
-    ChaincodeEvent,
     EndorsementPolicy,
     Expectation,
     check_prepared,
@@ -56,58 +55,6 @@ from light_node.fabric.transaction import (
 )
 
 T = TypeVar("T")
-
-_FIRST_BACK_OFF_S = 0.05
-_LAST_BACK_OFF_S = 3.0
-_REJECTIONS = 3  # times the ordering service may reject before that is believed (7.6)
-
-
-@dataclass(frozen=True, slots=True)
-class Deadlines:
-    """Seconds allowed for each call.
-
-    ``commit`` bounds the whole way of an envelope to its commit; ``probe`` is how long CommitStatus
-    is asked after an error; an accepted envelope not committed after ``resubmit`` is sent again,
-    because a Raft leader may have died with it.
-    """
-
-    evaluate: float = 10.0
-    endorse: float = 20.0
-    submit: float = 10.0
-    commit: float = 60.0
-    probe: float = 2.0
-    resubmit: float = 15.0
-
-
-@dataclass(frozen=True, slots=True)
-class Endorsed:
-    """A checked and signed transaction, not submitted yet; keep id and envelope in an outbox.
-
-    ``envelope`` is the serialized signed common.Envelope, ``result`` what the chaincode returned.
-    """
-
-    transaction_id: str
-    envelope: bytes
-    result: bytes = b""
-    event: ChaincodeEvent | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class CommitStatus:
-    """How a transaction ended: its protos.TxValidationCode and block."""
-
-    code: int
-    block_number: int
-
-    @property
-    def valid(self) -> bool:
-        """Whether it changed the ledger."""
-        return self.code == peer_pb2.VALID
-
-    @property
-    def name(self) -> str:
-        """The name of the code."""
-        return validation_code_name(self.code)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +78,7 @@ class Gateway:
         *,
         policy: EndorsementPolicy | None = None,
         config: ChannelConfig | None = None,
-        deadlines: Deadlines = Deadlines(),
+        deadlines: Deadlines = DEFAULT_DEADLINES,
         random: Callable[[int], bytes] = os.urandom,
     ) -> None:
         """``policy`` judges endorsements of every chaincode called.
@@ -144,7 +91,7 @@ class Gateway:
         self._channel_id = channel_id
         self._clock = clock
         self._policy = policy
-        self._config = config
+        self._given_config = self._config = config
         self._deadlines = deadlines
         self._random = random
         self._evaluate = EVALUATE.callable(channel)
@@ -155,7 +102,8 @@ class Gateway:
         self._lock = threading.Lock()
         self._policies: dict[str, EndorsementPolicy] = {}
         self._streams: list[EventStream] = []
-        self._closing = threading.Event()
+        self._pace = Pace(random)
+        self._committer = Committer(self.submit, self.commit_status, deadlines, clock, self._pace)
 
     @property
     def identity(self) -> SigningIdentity:
@@ -164,7 +112,7 @@ class Gateway:
 
     def close(self) -> None:
         """End event streams and waiting retries. The channel stays its owner's."""
-        self._closing.set()
+        self._pace.stop()
         with self._lock:
             streams, self._streams = self._streams, []
         for stream in streams:
@@ -257,7 +205,14 @@ class Gateway:
             answer = self._call(
                 self._endorse, request, "endorse", self._deadlines.endorse, proposal
             )
-            checked = check_prepared(answer.prepared_transaction, proposal, policy, expect=expect)
+            try:
+                checked = check_prepared(
+                    answer.prepared_transaction, proposal, policy, expect=expect
+                )
+            except UntrustedResponse as error:
+                if error.point == 6:  # the organisations may have changed: fetch anew next time
+                    self._forget_policies()
+                raise
             envelope = sign_payload(self._identity, checked.payload)
             return Endorsed(
                 proposal.transaction_id,
@@ -337,14 +292,14 @@ class Gateway:
                     organizations=organizations,
                     expect=expect,
                 )
-                status = self._bring_to_commit(endorsed)
+                status = self._committer.bring_to_commit(endorsed)
                 if not status.valid:
                     raise commit_error(endorsed.transaction_id, status.code, status.block_number)
                 return Result(endorsed.result, endorsed.transaction_id, status.block_number)
             except (CommitConflict, EndorsersDisagree):
                 if attempt == retries:
                     raise
-            self._pause(attempt)
+            self._pace.pause(attempt)
         raise ValueError("retries must not be negative")
 
     def resume(self, transaction_id: str, envelope: bytes) -> Result:
@@ -357,7 +312,7 @@ class Gateway:
         if not is_transaction_id(transaction_id) or stored.transaction_id != transaction_id:
             raise MalformedMessage("the stored envelope is of another transaction")
         endorsed = Endorsed(transaction_id, envelope, stored.response.payload)
-        status = self._bring_to_commit(endorsed, ask_first=True)
+        status = self._committer.bring_to_commit(endorsed, ask_first=True)
         if not status.valid:
             raise commit_error(transaction_id, status.code, status.block_number)
         return Result(endorsed.result, transaction_id, status.block_number)
@@ -377,7 +332,7 @@ class Gateway:
         stream = EventStream(chaincode, Checkpoint(start_block, after_tx), self._opener(chaincode))
         with self._lock:
             self._streams = [s for s in self._streams if not s.closed] + [stream]
-        if self._closing.is_set():
+        if self._pace.stopped:
             stream.close()
         return stream
 
@@ -403,71 +358,6 @@ class Gateway:
             )
 
         return open_call
-
-    # -- the way to the commit ------------------------------------------------------------------
-
-    def _bring_to_commit(self, endorsed: Endorsed, *, ask_first: bool = False) -> CommitStatus:
-        """Submit until the transaction is in a block; the retry rule of 4.7.
-
-        ``FabricError`` of Submit only when the ordering service plainly rejected every time and
-        nothing of the envelope can be left there; ``OutcomeUnknown`` in every other doubt.
-        """
-        deadline = self._clock.monotonic() + self._deadlines.commit
-        uncertain, rejections, attempt = ask_first, 0, 0
-        cause: FabricError | None = None
-        wait = self._deadlines.probe if ask_first else 0.0
-        while True:
-            status, asked = self._ask(endorsed.transaction_id, wait, deadline)
-            if status is not None:
-                return status
-            cause = cause or asked
-            if uncertain and asked is not None and not isinstance(asked, Unavailable):
-                raise OutcomeUnknown(endorsed.transaction_id, endorsed.envelope, asked) from asked
-            left = deadline - self._clock.monotonic()
-            if left <= 0 or self._closing.is_set():
-                raise OutcomeUnknown(endorsed.transaction_id, endorsed.envelope, cause)
-            if attempt and wait < self._deadlines.resubmit:
-                self._pause(attempt)
-            attempt += 1
-            try:
-                self.submit(endorsed)
-                uncertain, wait = True, self._deadlines.resubmit
-            except Unavailable as error:
-                cause, uncertain, wait = error, True, self._deadlines.probe
-            except FabricError as error:
-                cause, rejections, wait = error, rejections + 1, self._deadlines.probe
-                if rejections == _REJECTIONS or isinstance(error, AccessDenied):
-                    return self._rejected(endorsed, error, uncertain, deadline)
-
-    def _rejected(
-        self, endorsed: Endorsed, error: FabricError, uncertain: bool, deadline: float
-    ) -> CommitStatus:
-        status, _ = self._ask(endorsed.transaction_id, self._deadlines.probe, deadline)
-        if status is not None:
-            return status
-        if uncertain:
-            raise OutcomeUnknown(endorsed.transaction_id, endorsed.envelope, error) from error
-        raise error
-
-    def _ask(
-        self, transaction_id: str, wait: float, deadline: float
-    ) -> tuple[CommitStatus | None, FabricError | None]:
-        """Ask CommitStatus for ``wait`` seconds: the status, or None and why there is none."""
-        until = min(self._clock.monotonic() + wait, deadline)
-        cause: FabricError | None = None
-        attempt = 0
-        while (left := until - self._clock.monotonic()) > 0 and not self._closing.is_set():
-            try:
-                return self.commit_status(transaction_id, left), None
-            except TimedOut as error:
-                return None, error
-            except Unavailable as error:
-                cause = error
-            except FabricError as error:
-                return None, error  # the peer will not tell; that says nothing of the outcome
-            self._pause(attempt, until - self._clock.monotonic())
-            attempt += 1
-        return None, cause
 
     # -- shared ---------------------------------------------------------------------------------
 
@@ -513,6 +403,11 @@ class Gateway:
             self._config = config
             return self._policies.setdefault(chaincode, found)
 
+    def _forget_policies(self) -> None:
+        with self._lock:
+            self._policies.clear()
+            self._config = self._given_config
+
     def _call(
         self,
         method: Callable[..., Any],
@@ -543,13 +438,7 @@ class Gateway:
             except Unavailable as error:
                 again = isinstance(error, Overloaded) or (tries == 0 and not only_overload)
                 left = until - self._clock.monotonic()
-                if not again or left <= 0 or self._closing.is_set():
+                if not again or left <= 0 or self._pace.stopped:
                     raise
-                self._pause(tries, left)
+                self._pace.pause(tries, left)
             tries += 1
-
-    def _pause(self, attempt: int, at_most: float = _LAST_BACK_OFF_S) -> None:
-        """Wait: doubling from 50 ms to 3 s, the second half of it random, so that clients part."""
-        step = min(_FIRST_BACK_OFF_S * 2 ** min(attempt, 16), _LAST_BACK_OFF_S)
-        jitter = int.from_bytes(self._random(2)) / 0x10000
-        self._closing.wait(max(0.0, min(step * (0.5 + jitter / 2), at_most)))
