@@ -17,7 +17,7 @@ from light_node.market.units import MAX_ENERGY_WH, MAX_PRICE_TICK, PriceTick
 from wallet_app.strategy.equilibrium import Equilibrium, certify, solve
 from wallet_app.strategy.ladder import Integers, Players
 from wallet_app.strategy.paper import PaperIteration, iterate_as_printed
-from wallet_app.strategy.suggest import in_currency, in_kwh
+from wallet_app.strategy.wording import in_currency, in_kwh
 
 SUMMARY = "Find the equilibrium of a slot and prove it, or check somebody else's."
 

@@ -12,12 +12,12 @@ with its reservation price, so that all figures cover the same energy.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, tzinfo
 
 from light_node.market.quotes import PriceBounds, Quote, Side
 from light_node.market.slots import Slot
 from light_node.market.units import (
-    TICKS_PER_CURRENCY,
     EnergyWh,
     MoneyWhTick,
     PriceTick,
@@ -25,7 +25,7 @@ from light_node.market.units import (
 from wallet_app.i18n import tr
 from wallet_app.strategy import game
 from wallet_app.strategy.battery import EMPTY, NO_BATTERY, Battery, BatteryState
-from wallet_app.strategy.game import BestResponse, Outcome, PublicBook
+from wallet_app.strategy.game import PublicBook
 from wallet_app.strategy.reservation import (
     LinearModel,
     PhysicalModel,
@@ -33,6 +33,8 @@ from wallet_app.strategy.reservation import (
     average_price,
     clip,
 )
+from wallet_app.strategy.scenarios import NEUTRAL, PastBook, Risk, Scenarios, draw
+from wallet_app.strategy.wording import in_currency, unsold, why, why_estimated
 
 PHYSICAL = PhysicalModel()
 
@@ -59,8 +61,10 @@ class Suggestion:
     """A quote to place and what speaks for it; ``side`` None means there is nothing to trade.
 
     ``expected_money`` is of the suggested quote, ``honest_money`` of the reservation price,
-    ``grid_only_money`` without market. ``regret`` is the most the household could still gain with
-    another price against the standing (None while opponents are estimated).
+    ``grid_only_money`` without market and battery, ``own_battery_money`` without market. ``regret``
+    is the most the household could still gain with another price against the standing (None while
+    opponents are estimated). ``chance_permille`` is the chance to trade anything, ``low_money`` and
+    ``high_money`` what nine in ten and one in ten scenarios reach; None without scenarios.
     """
 
     side: Side | None
@@ -74,6 +78,10 @@ class Suggestion:
     estimated: bool
     reason: str
     unsold: str
+    own_battery_money: MoneyWhTick = MoneyWhTick(0)
+    chance_permille: int | None = None
+    low_money: MoneyWhTick | None = None
+    high_money: MoneyWhTick | None = None
 
 
 def suggest(
@@ -81,15 +89,26 @@ def suggest(
     bounds: PriceBounds,
     own: OwnPosition,
     standing: PublicBook | None = None,
+    history: Sequence[PastBook] = (),
+    *,
+    zone: tzinfo = UTC,
+    risk: Risk = NEUTRAL,
 ) -> Suggestion:
-    """Return the quote to place in ``slot`` (see the module's text)."""
+    """Return the quote to place in ``slot`` (see the module's text).
+
+    ``history`` are final books of past slots, used before the first standing; ``zone`` tells which
+    hours and days of them are alike, ``risk`` how much their worst outcomes count.
+    """
     tranches = _tranches(slot, bounds, own)
     if not tranches:
         return _nothing(bounds)
     side = Side.SELL if own.net_wh < 0 else Side.BUY
-    if standing is None:
+    if standing is not None:
+        return _respond(bounds, own, side, tranches, standing)
+    books = draw(history, slot, zone)
+    if not books:
         return _honest(bounds, side, tranches)
-    return _respond(slot, bounds, own, side, tranches, standing)
+    return _estimate(slot, bounds, own.participant, side, tranches, books, risk)
 
 
 def _tranches(slot: Slot, bounds: PriceBounds, own: OwnPosition) -> tuple[Tranche, ...]:
@@ -106,7 +125,6 @@ def _tranches(slot: Slot, bounds: PriceBounds, own: OwnPosition) -> tuple[Tranch
 
 
 def _respond(
-    slot: Slot,
     bounds: PriceBounds,
     own: OwnPosition,
     side: Side,
@@ -126,7 +144,8 @@ def _respond(
     plain = whole.outcome(honest)
     start = own.quoted.price if own.quoted and own.quoted.energy == energy else honest
     best_amount, best = int(energy), game.best_price(whole, payoff, honest, current=start)
-    for amount in _amounts(side, tranches)[:-1]:
+    for less in _parts(side, tranches)[:-1]:
+        amount = sum(t.energy_wh for t in less)
         part = game.best_price(market(amount), payoff, honest, current=None)
         if part.payoff > best.payoff:
             best_amount, best = amount, part
@@ -140,8 +159,43 @@ def _respond(
         grid_only_money=_grid_only(bounds, side, energy),
         regret=MoneyWhTick(0),
         estimated=False,
-        reason=_why(side, honest, best, plain),
-        unsold=_unsold(side, tranches, best.outcome.energy),
+        reason=why(side, honest, best, plain),
+        unsold=unsold(side, tranches, best.outcome.energy),
+        own_battery_money=_total(side, tranches, 0),
+    )
+
+
+def _estimate(
+    slot: Slot,
+    bounds: PriceBounds,
+    participant: str,
+    side: Side,
+    tranches: Sequence[Tranche],
+    books: Sequence[PastBook],
+    risk: Risk,
+) -> Suggestion:
+    """Answer before any standing: the best price over scenarios, all the energy or a part."""
+    base = _honest(bounds, side, tranches)
+    honest = base.honest_price
+    everything = Scenarios(books, slot, bounds, participant, side, tranches)
+    best, plain = everything.best(honest, risk)
+    amount = everything.energy
+    for part in _parts(side, tranches)[:-1]:
+        seen = Scenarios(books, slot, bounds, participant, side, part)
+        found, _ = seen.best(average_price(part), risk)
+        if found.payoff > best.payoff:
+            best, amount = found, seen.energy
+    return replace(
+        base,
+        energy=EnergyWh(amount),
+        price=best.price,
+        expected_money=_total(side, tranches, best.payoff),
+        honest_money=_total(side, tranches, plain.payoff),
+        reason=why_estimated(side, honest, best),
+        unsold=unsold(side, tranches, best.energy),
+        chance_permille=best.chance_permille,
+        low_money=_total(side, tranches, best.low),
+        high_money=_total(side, tranches, best.high),
     )
 
 
@@ -165,7 +219,8 @@ def _honest(bounds: PriceBounds, side: Side, tranches: Sequence[Tranche]) -> Sug
             "outside the market, so you cannot lose by it.",
             price=in_currency(honest),
         ),
-        unsold=_unsold(side, tranches, EnergyWh(0)),
+        unsold=unsold(side, tranches, EnergyWh(0)),
+        own_battery_money=outside,
     )
 
 
@@ -186,14 +241,10 @@ def _nothing(bounds: PriceBounds) -> Suggestion:
     )
 
 
-def _amounts(side: Side, tranches: Sequence[Tranche]) -> list[int]:
-    """Return the amounts worth offering: the least valuable parts first, then all."""
+def _parts(side: Side, tranches: Sequence[Tranche]) -> list[Sequence[Tranche]]:
+    """Return the parts worth offering: the least valuable energy first, then more, then all."""
     ordered = sorted(tranches, key=lambda t: t.price, reverse=side is Side.BUY)
-    sums, total = [], 0
-    for tranche in ordered:
-        total += tranche.energy_wh
-        sums.append(total)
-    return sums
+    return [ordered[: count + 1] for count in range(len(ordered))]
 
 
 def _total(side: Side, tranches: Sequence[Tranche], payoff: int) -> MoneyWhTick:
@@ -203,77 +254,3 @@ def _total(side: Side, tranches: Sequence[Tranche], payoff: int) -> MoneyWhTick:
 
 def _grid_only(bounds: PriceBounds, side: Side, energy: int) -> MoneyWhTick:
     return MoneyWhTick(energy * bounds.floor if side is Side.SELL else -energy * bounds.cap)
-
-
-def _why(side: Side, honest: PriceTick, best: BestResponse, plain: Outcome) -> str:
-    quote = in_currency(best.price)
-    if best.outcome.price is None:
-        return tr("No quote that pays finds a partner now; {price} per kWh stays.", price=quote)
-    values = {
-        "price": quote,
-        "energy": in_kwh(best.outcome.energy),
-        "deal": in_currency(best.outcome.price),
-        "honest": in_currency(honest),
-        "before": in_kwh(plain.energy),
-        "plain": in_currency(plain.price or 0),
-    }
-    if side is Side.SELL:
-        if best.price == honest or best.gain <= 0:
-            text = "Selling {energy} kWh at {deal} per kWh; no other price than {price} earns more."
-        elif plain.energy:
-            text = (
-                "Asking {price} per kWh sells {energy} kWh at {deal}; "
-                "the plain quote of {honest} sells {before} kWh at {plain}."
-            )
-        else:
-            text = (
-                "Asking {price} per kWh sells {energy} kWh at {deal}; "
-                "the plain quote of {honest} sells nothing."
-            )
-    elif best.price == honest or best.gain <= 0:
-        text = "Buying {energy} kWh at {deal} per kWh; no other price than {price} saves more."
-    elif plain.energy:
-        text = (
-            "Bidding {price} per kWh buys {energy} kWh at {deal}; "
-            "the plain quote of {honest} buys {before} kWh at {plain}."
-        )
-    else:
-        text = (
-            "Bidding {price} per kWh buys {energy} kWh at {deal}; "
-            "the plain quote of {honest} buys nothing."
-        )
-    return tr(text, **values)
-
-
-def _unsold(side: Side, tranches: Sequence[Tranche], matched: int) -> str:
-    """Say what happens to the energy the market does not take, in the order of energy use."""
-    rest = max(sum(t.energy_wh for t in tranches) - matched, 0)
-    stored = sum(t.energy_wh for t in tranches if t.destination == "battery")
-    battery = min(rest, stored)
-    values = {"battery": in_kwh(battery), "grid": in_kwh(rest - battery)}
-    if not rest:
-        return ""
-    if side is Side.SELL:
-        if not battery:
-            text = "{grid} kWh unsold is fed into the grid."
-        elif battery == rest:
-            text = "{battery} kWh unsold charges the battery."
-        else:
-            text = "Unsold, {battery} kWh charges the battery and {grid} kWh is fed into the grid."
-    elif not battery:
-        text = "{grid} kWh not bought comes from the grid."
-    elif battery == rest:
-        text = "{battery} kWh not bought comes from the battery."
-    else:
-        text = "Not bought, {battery} kWh comes from the battery and {grid} kWh from the grid."
-    return tr(text, **values)
-
-
-def in_currency(price: int) -> str:
-    """Return a price in ticks as currency per kWh, as reasons show it."""
-    return f"{price / TICKS_PER_CURRENCY:.4f}"
-
-
-def in_kwh(energy: int) -> str:
-    """Return an energy in Wh as kWh, as reasons show it."""
-    return f"{energy / 1000:.2f}"

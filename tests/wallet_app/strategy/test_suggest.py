@@ -4,11 +4,13 @@ import pytest
 
 from light_node.market.clearing import clear
 from light_node.market.quotes import PriceBounds, Quote, Side
-from light_node.market.slots import parse
+from light_node.market.slots import Slot, parse
 from light_node.market.units import EnergyWh, PriceTick
 from wallet_app.strategy.battery import Battery, BatteryState
+from wallet_app.strategy.explain import explain
 from wallet_app.strategy.game import PublicBook
 from wallet_app.strategy.reservation import PhysicalModel
+from wallet_app.strategy.scenarios import PastBook
 from wallet_app.strategy.suggest import OwnPosition, suggest
 
 SLOT = parse("2026-06-21T10:00Z/PT60M")
@@ -125,3 +127,37 @@ def test_battery_state_limits_what_is_priced_as_battery_energy():
     answer = suggest(SLOT, BOUNDS, own)
     assert answer.honest_price == (500 * 60 + 1500 * 100) // 2000
     assert "0.50 kWh comes from the battery" in answer.unsold
+
+
+def past(days, *quotes):
+    return PastBook.of(Slot(SLOT.start - days * 86_400, SLOT.length_s), quotes)
+
+
+def test_history_gives_an_estimate_with_its_chance_and_spread():
+    demand = q("d", Side.BUY, 1000, 100)
+    history = [
+        past(days, demand, q("rival", Side.SELL, 1000, 70), q("x", Side.SELL, 500, 10))
+        for days in range(1, 8)
+    ]
+    own = OwnPosition("me", -800, reservation=PriceTick(40))
+    answer = suggest(SLOT, BOUNDS, own, None, history)
+    assert answer.estimated
+    assert answer.regret is None
+    assert answer.price in (69, 70)
+    assert answer.honest_money == 70 * 500 + 40 * 300 or answer.honest_money == 40 * 800
+    assert answer.expected_money >= answer.honest_money
+    assert answer.chance_permille == 1000
+    assert answer.low_money <= answer.expected_money <= answer.high_money
+    assert "200 similar past slots" in answer.reason
+
+
+def test_explanation_in_full_names_quotes_money_baselines_and_proof():
+    own = OwnPosition("me", -1000, reservation=PriceTick(40))
+    proved = explain(suggest(SLOT, BOUNDS, own, book(q("d", Side.BUY, 1000, 50))))
+    assert any("grid only" in line for line in proved)
+    assert any("Checked against every price" in line for line in proved)
+    history = [past(1, q("d", Side.BUY, 1000, 50))]
+    guessed = explain(suggest(SLOT, BOUNDS, own, None, history))
+    assert any("Chance to trade" in line for line in guessed)
+    assert "estimated" in guessed[-1]
+    assert len(explain(suggest(SLOT, BOUNDS, OwnPosition("me", 0)))) == 1

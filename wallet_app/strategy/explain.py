@@ -1,0 +1,52 @@
+"""A suggestion explained in full, a sentence a line."""
+
+from wallet_app.i18n import tr
+from wallet_app.strategy.suggest import Suggestion
+from wallet_app.strategy.wording import in_currency, in_money
+
+
+def explain(suggestion: Suggestion) -> tuple[str, ...]:
+    """Return the suggestion in full, a sentence a line: quotes, money, chance, baselines, proof."""
+    if suggestion.side is None:
+        return (suggestion.reason,)
+    lines = [
+        suggestion.reason,
+        tr(
+            "Suggested quote {price} per kWh, expected {money}; plain quote {honest} per kWh, "
+            "expected {plain}.",
+            price=in_currency(suggestion.price),
+            money=in_money(suggestion.expected_money),
+            honest=in_currency(suggestion.honest_price),
+            plain=in_money(suggestion.honest_money),
+        ),
+    ]
+    if suggestion.chance_permille is not None:
+        lines.append(
+            tr(
+                "Chance to trade: {chance} of 100; one time in ten below {low}, one in ten above "
+                "{high}.",
+                chance=f"{suggestion.chance_permille / 10:.0f}",
+                low=in_money(suggestion.low_money or 0),
+                high=in_money(suggestion.high_money or 0),
+            )
+        )
+    if suggestion.unsold:
+        lines.append(suggestion.unsold)
+    lines.append(
+        tr(
+            "Without the market: {battery} with your battery, {grid} with the grid only.",
+            battery=in_money(suggestion.own_battery_money),
+            grid=in_money(suggestion.grid_only_money),
+        )
+    )
+    if suggestion.regret is not None:
+        lines.append(
+            tr(
+                "Checked against every price between the bounds: another one brings at most "
+                "{regret} more.",
+                regret=in_money(suggestion.regret),
+            )
+        )
+    else:
+        lines.append(tr("The others' quotes are estimated; nothing is proved before round 1 ends."))
+    return tuple(lines)
