@@ -120,9 +120,9 @@ def json_argument(invocation: Invocation, fields: Mapping[str, Field]) -> dict[s
     (text,) = arguments(invocation, 1)
     try:
         value = jsonio.mapping(jsonio.strict_loads(text), "the argument")
-    except ValueError as error:
-        # ValueError, not only JsonError: Python refuses integers of thousands of digits with it.
-        raise bad_input(str(error)[:200]) from None
+    except jsonio.JsonError as error:
+        # The text may quote a key, and halves of surrogates in it could not be sent back.
+        raise bad_input(ascii(str(error)[:200])[1:-1]) from None
     unknown = sorted(value.keys() - fields.keys())
     if unknown:
         raise bad_input(f"unknown field {unknown[0][:64]!a}; fields are {', '.join(fields)}")

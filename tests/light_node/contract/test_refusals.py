@@ -17,6 +17,7 @@ def code(endorsed: Any) -> str:
     assert endorsed.response.status == Code[word].status >= 400
     assert separator
     assert text
+    assert endorsed.response.message.encode()  # it can be sent
     assert endorsed.rwset.writes == {}
     assert endorsed.event is None
     assert endorsed.response.payload == b""
@@ -280,6 +281,7 @@ HOSTILE = [
     "x" * (MAX_ARGUMENT_BYTES + 1),
     b"\xff\xfe",
     '{"\\ud800":1}',
+    '{"\\ud800":1,"\\ud800":2}',
 ]
 
 
