@@ -18,6 +18,7 @@ from light_node.clock import SystemClock
 from wallet_app import i18n
 from wallet_app.demo.day import DayOptions, TradingDay
 from wallet_app.demo.processes import ChildFailed
+from wallet_app.demo.source import DaySource
 from wallet_app.demo.terminal import DayTerminal
 from wallet_app.gui.libraries import qt_libraries_problem
 from wallet_app.gui.statement import statement_html
@@ -30,6 +31,7 @@ SUMMARY = (
 )
 _REFRESH_S = 0.25
 _GRACE_S = 20.0
+_PICTURE_HOUR = 14
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -85,25 +87,25 @@ def _run(
     if problem is not None:
         say(problem)
     with TradingDay(options, directory, SystemClock(), say) as day:
-        session = day.wallet.session
+        source = DaySource(day.wallet.session, day.first_slot.starts_at, day.end)
         terminal = DayTerminal(out, day.settings.zone_info, day.market_time.market, day.end)
-        terminal.heading(session.view())
-        follower = _Follower(day, terminal)
+        terminal.heading(source.view())
+        follower = _Follower(day, source, terminal)
         if window:
             from wallet_app.gui.app import run_window
 
             thread = threading.Thread(target=follower.run, name="terminal", daemon=True)
             thread.start()
-            code = run_window(session)
+            code = run_window(source)
             follower.stop()
             thread.join(5.0)
             if code:
                 return code
         else:
             follower.run()
-        view = session.view()
+        view = source.view()
         terminal.finish(view)
-        written = _write_results(arguments.output, day, view, problem)
+        written = _write_results(arguments.output, day, source, follower.picture, problem)
     for path in written:
         say(tr("written: {path}", path=path))
     if arguments.keep:
@@ -120,24 +122,34 @@ def _run(
 class _Follower:
     """Shows the day in the terminal until it is over."""
 
-    def __init__(self, day: TradingDay, terminal: DayTerminal) -> None:
-        self._day, self._terminal = day, terminal
+    def __init__(self, day: TradingDay, source: DaySource, terminal: DayTerminal) -> None:
+        self._day, self._source, self._terminal = day, source, terminal
         self._stopping = threading.Event()
         self.failure = ""
+        self.picture: WalletView | None = None
 
     def stop(self) -> None:
         self._stopping.set()
 
     def run(self) -> None:
-        session, day = self._day.wallet.session, self._day
+        day = self._day
         limit = time.monotonic() + _GRACE_S
         limit += (day.market_time.to_wall(day.end) - day.clock.now()).total_seconds()
         while not self._stopping.wait(_REFRESH_S):
-            view = session.view()
+            view = self._source.view()
             self._terminal.show(view)
+            self._keep_picture(view)
             self.failure = day.failed()
             if self.failure or time.monotonic() > limit or _over(view, day):
+                self._source.freeze()
                 return
+
+    def _keep_picture(self, view: WalletView) -> None:
+        # Early afternoon shows most: sun, a standing, settled slots. Before that, the latest.
+        local = view.market_now.astimezone(self._day.settings.zone_info)
+        whole = view.standing is not None and view.suggestion is not None
+        if whole and (self.picture is None or local.hour < _PICTURE_HOUR):
+            self.picture = view
 
 
 def _over(view: WalletView, day: TradingDay) -> bool:
@@ -146,22 +158,27 @@ def _over(view: WalletView, day: TradingDay) -> bool:
 
 
 def _write_results(
-    output: Path, day: TradingDay, view: WalletView, problem: str | None
+    output: Path,
+    day: TradingDay,
+    source: DaySource,
+    picture: WalletView | None,
+    problem: str | None,
 ) -> list[Path]:
     """Write statement and exports, and pictures of the window where Qt can draw."""
     start, end = day.first_slot.starts_at, day.end
-    session, zone = day.wallet.session, day.settings.zone_info
-    slots = session.history(start, end)
+    zone, view = day.settings.zone_info, source.view()
     page = output / "statement.html"
-    page.write_text(statement_html(view, slots, start, end, zone), encoding="utf-8")
+    page.write_text(statement_html(view, view.slots, start, end, zone), encoding="utf-8")
     table = output / "slots.csv"
-    session.export_csv(table, start, end)
+    source.export_csv(table, start, end)
     written = [page, table]
     if problem is None:
         from wallet_app.gui.app import render_screenshots
         from wallet_app.gui.pdf import write_pdf
 
-        written += render_screenshots(session, output)
+        if picture is not None:
+            source.freeze(picture)
+        written += render_screenshots(source, output)
         document = output / "statement.pdf"
         write_pdf(page.read_text(encoding="utf-8"), document)
         written.append(document)

@@ -60,9 +60,9 @@ class SimulatedInverter:
         """Steer the home behind ``home``."""
         self._home = home
 
-    def charge(self, energy_wh: int, until: datetime) -> None:
-        """Spread ``energy_wh`` (positive charges) evenly from now to market time ``until``."""
-        self._home.tell({"battery_wh": energy_wh, "until": until.isoformat()})
+    def hold_grid(self, energy_wh: int, until: datetime) -> None:
+        """Have ``energy_wh`` (positive: taken) cross the grid connection until ``until``."""
+        self._home.tell({"grid_wh": energy_wh, "until": until.isoformat()})
 
 
 class TradingDay:

@@ -39,7 +39,7 @@ from light_node.fabric.profile import NetworkProfile
 from light_node.market.quotes import PriceBounds, Quote, Side
 from light_node.market.slots import Slot
 from light_node.market.units import EnergyWh, PriceTick
-from wallet_app.demo import child
+from wallet_app.demo import parent
 from wallet_app.keys.identity import certificate_request
 from wallet_app.meter.simulator.household import Household
 from wallet_app.settings import Settings
@@ -360,7 +360,7 @@ def main(argv: Sequence[str]) -> int:
             json.dumps({"ready": len(members), "at": datetime.now(UTC).isoformat()}) + "\n"
         )
         sys.stdout.flush()
-        line = child.lines().get()
+        line = parent.lines().get()
         if line is not None:
             neighbourhood.run(MarketTime.from_json(jsonio.strict_loads(line)))
     except (queue.Empty, KeyboardInterrupt):

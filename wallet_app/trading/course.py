@@ -239,23 +239,22 @@ class Course:
         """Order the battery about for the slot that starts now."""
         inverter = self._t.inverter
         record = self._t.state.record(slot.id)
-        if inverter is None or record is None or record.planned_wh is None:
+        if inverter is None or record is None:
             return
-        stored = self._t.live.stored_wh
-        if stored is None:
-            return
-        energy = self._t.planner.battery_energy(
-            record.planned_wh, record.matched_wh, stored, slot.length_s
-        )
-        inverter.charge(energy, slot.ends_at)
-        self._t.state.amend(slot.id, battery_plan_wh=energy)
+        # The market's energy crosses the connection as agreed; the battery takes or gives the rest
+        # while it can, and the grid what is left ([H] section 4).
+        sold = record.matched_wh if record.side == "sell" else 0
+        bought = record.matched_wh if record.side == "buy" else 0
+        inverter.hold_grid(bought - sold, slot.ends_at)
 
     def _end_delivery(self, slot: Slot, attempt: int) -> None:
         """Read the registers at the slot's end, learn from them, and sign the reading."""
         if attempt == 0:
             self._t.read_meter_now()
         energy = self._t.live.energy(slot.starts_at, slot.ends_at)
-        if energy is None:
+        natural = self._t.live.natural_wh(slot.starts_at, slot.ends_at)
+        awaited = energy is None or (natural is None and self._t.inverter is not None)
+        if energy is None or (awaited and attempt < _REREADS):
             if attempt < _REREADS:
                 later = self._t.clock.now() + _REREAD
                 self._t.timetabler.at(
@@ -272,9 +271,8 @@ class Course:
                     ),
                 )
             return
-        record = self._t.state.record(slot.id)
-        battery = record.battery_plan_wh if record else 0
-        past = SlotEnergy(slot.starts_at, slot.length_s, energy.net_wh - battery)
+        net = energy.net_wh if natural is None else natural
+        past = SlotEnergy(slot.starts_at, slot.length_s, net)
         self._t.planner.learn(past)
         self._t.history.add_energy(past, energy.origin)
         self._t.state.amend(slot.id, delivered_wh=energy.net_wh)

@@ -65,7 +65,6 @@ class SlotRecord:
     quote_state: str = ""
     matched_wh: int = 0
     price: int | None = None
-    battery_plan_wh: int = 0  # positive charges
     delivered_wh: int | None = None  # net metered, positive = taken from the grid
     market_money: int | None = None
     grid_money: int | None = None

@@ -12,6 +12,8 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Protocol
 
+import numpy as np
+
 from light_node.clock import Clock, MarketTime
 from wallet_app.meter.events import Reading
 from wallet_app.meter.plausibility import Limits, Memory, judge
@@ -20,32 +22,42 @@ from wallet_app.meter.session import MeterStatus
 from wallet_app.trading.view import LiveView
 
 _POINTS = 4000
+_COUNTERS_KEPT = 1200
+_TELEMETRY = ("roof_w", "house_w", "battery_w", "battery_wh", "roof_wh", "house_wh")
 
 
 class Inverter(Protocol):
     """What steers the battery and knows the roof; the demo's simulated home is one."""
 
-    def charge(self, energy_wh: int, until: datetime) -> None:
-        """Spread ``energy_wh`` (positive charges) evenly from now to market time ``until``."""
+    def hold_grid(self, energy_wh: int, until: datetime) -> None:
+        """Use the battery so that ``energy_wh`` (positive: taken) crosses the grid connection.
+
+        Evenly from now to market time ``until``; what the battery cannot do, the grid does.
+        """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Telemetry:
-    """What the inverter says, at one market instant: powers in W, stored energy in Wh."""
+    """What the inverter says, at one market instant: powers in W, stored energy in Wh.
+
+    ``roof_wh`` and ``house_wh`` are its counters, from whatever start.
+    """
 
     market: datetime
     roof_w: int
     house_w: int
     battery_w: int
     battery_wh: int
+    roof_wh: int
+    house_wh: int
 
     @classmethod
     def from_json(cls, line: Mapping[str, Any]) -> "Telemetry | None":
         """Read a telemetry line; None if it is none (a foreign line changes nothing)."""
         try:
             market = datetime.fromisoformat(line["market"])
-            numbers = [line[name] for name in ("roof_w", "house_w", "battery_w", "battery_wh")]
+            numbers = [line[name] for name in _TELEMETRY]
         except (KeyError, TypeError, ValueError):
             return None
         if market.tzinfo is None or not all(type(n) is int and abs(n) < 10**9 for n in numbers):
@@ -101,7 +113,8 @@ class LiveFeed:
         self._status: MeterStatus | None = None
         self._telemetry: Telemetry | None = None
         self._series: deque[tuple[float, int]] = deque(maxlen=_POINTS)
-        self._roof_today: tuple[datetime, float] | None = None
+        self._roof_day: tuple[datetime, int] | None = None
+        self._counters: deque[tuple[float, int]] = deque(maxlen=_COUNTERS_KEPT)
         self._base: tuple[datetime, Decimal, Decimal] | None = None
 
     def take_reading(self, reading: Reading) -> None:
@@ -132,8 +145,14 @@ class LiveFeed:
         if telemetry is None:
             return
         with self._lock:
-            before, self._telemetry = self._telemetry, telemetry
-            self._count_roof(before, telemetry)
+            self._telemetry = telemetry
+            day = self._day_start(telemetry.market)
+            if self._roof_day is None or self._roof_day[0] != day:
+                self._roof_day = (day, telemetry.roof_wh)
+            point = (telemetry.market.timestamp(), telemetry.house_wh - telemetry.roof_wh)
+            if self._counters and point[0] <= self._counters[-1][0]:
+                self._counters.clear()  # another inverter, or it started anew
+            self._counters.append(point)
         self._on_change()
 
     @property
@@ -172,6 +191,19 @@ class LiveFeed:
             found.complete,
         )
 
+    def natural_wh(self, start: datetime, end: datetime) -> int | None:
+        """Return load minus roof over a slot (market times), without the battery's part.
+
+        From the inverter's counters; None when they do not enclose the slot.
+        """
+        with self._lock:
+            points = list(self._counters)
+        if len(points) < 2 or points[0][0] > start.timestamp() or points[-1][0] < end.timestamp():
+            return None
+        times, counts = zip(*points, strict=True)
+        edges = np.interp([start.timestamp(), end.timestamp()], times, counts)
+        return round(float(edges[1] - edges[0]))
+
     def view(self) -> LiveView:
         """Return what the screens show."""
         now = self._clock.now()
@@ -188,7 +220,7 @@ class LiveFeed:
                 battery_capacity_wh=self._capacity or None,
                 today_import_wh=imported,
                 today_export_wh=exported,
-                today_roof_wh=int(self._roof_today[1]) if self._roof_today else None,
+                today_roof_wh=self._roof_today(telemetry),
                 meter_id=reading.meter_id if reading else "",
                 meter_port=status.port if status else "",
                 meter_state=status.text if status else "",
@@ -212,14 +244,10 @@ class LiveFeed:
         _, imported, exported = self._base
         return _wh(reading.import_kwh) - _wh(imported), _wh(reading.export_kwh) - _wh(exported)
 
-    def _count_roof(self, before: Telemetry | None, now: Telemetry) -> None:
-        day = self._day_start(now.market)
-        if self._roof_today is None or self._roof_today[0] != day:
-            self._roof_today = (day, 0.0)
-        if before is not None and before.market < now.market <= before.market + timedelta(hours=2):
-            hours = (now.market - before.market) / timedelta(hours=1)
-            energy = self._roof_today[1] + (before.roof_w + now.roof_w) / 2 * hours
-            self._roof_today = (day, energy)
+    def _roof_today(self, telemetry: Telemetry | None) -> int | None:
+        if telemetry is None or self._roof_day is None:
+            return None
+        return telemetry.roof_wh - self._roof_day[1]
 
 
 def _wh(kwh: Decimal | None) -> int:

@@ -10,7 +10,7 @@ from light_node.market.quotes import PriceBounds, Quote
 from light_node.market.slots import Slot
 from light_node.market.units import EnergyWh, PriceTick
 from wallet_app.settings import Settings
-from wallet_app.strategy.battery import Battery, BatteryState, split_after_clearing
+from wallet_app.strategy.battery import Battery, BatteryState
 from wallet_app.strategy.forecast import Forecast, Forecaster, SlotEnergy
 from wallet_app.strategy.game import PublicBook
 from wallet_app.strategy.reservation import LinearModel, PhysicalModel
@@ -81,15 +81,6 @@ class Planner:
             quoted=quoted,
         )
         return suggest(slot, bounds, own, book)
-
-    def battery_energy(self, net_wh: int, matched_wh: int, stored_wh: int, length_s: int) -> int:
-        """Return what the battery should take in a slot (Wh, positive charges) after clearing.
-
-        The papers' order of use: market first, then battery, then grid ([H] section 4).
-        """
-        state = BatteryState(EnergyWh(stored_wh))
-        split = split_after_clearing(net_wh, EnergyWh(matched_wh), self.battery, state, length_s)
-        return split.battery_wh if net_wh < 0 else -split.battery_wh
 
 
 def battery_of(settings: Settings) -> Battery:

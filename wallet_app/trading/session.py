@@ -211,7 +211,6 @@ class TradingSession:
         self._state.amend(
             slot_id,
             phase="settled",
-            side=line.side or "",
             price=settlement.price,
             matched_wh=line.contracted_wh,
             market_money=line.market_money,

@@ -7,15 +7,14 @@ touches, and subscribers are told.
 import dataclasses
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
-
-from light_node.mtc.timetable import Timetable
 
 from light_node.clock import Clock, MarketTime
 from light_node.market.slots import Slot, parse
 from light_node.market.units import EnergyWh, MoneyWhTick
+from light_node.mtc.timetable import Timetable
 from wallet_app.trading.history import History, SlotRecord
 from wallet_app.trading.view import (
     AgentMode,
@@ -220,6 +219,7 @@ class TradingState:
                 organisation=about.organisation,
                 network=about.network,
                 currency=about.currency,
+                zone=about.zone,
                 agent=self._agent,
                 agent_reason=self._agent_reason,
                 live=live,
@@ -228,7 +228,7 @@ class TradingState:
                 suggestion=self._suggestion,
                 standing=self._standing,
                 trust=trust,
-                money=_sums(today, self._balance),
+                money=sums(today, self._balance),
                 slots=today,
                 power_series=series,
                 events=tuple(self._events),
@@ -266,7 +266,8 @@ def _quoting(views: list[SlotView], now: datetime) -> SlotView | None:
     return ahead[0] if ahead else None
 
 
-def _sums(slots: tuple[SlotView, ...], balance: MoneyWhTick | None) -> MoneyView:
+def sums(slots: Sequence[SlotView], balance: MoneyWhTick | None) -> MoneyView:
+    """Return the sums over the settled ones of ``slots``; the proof is the weakest of theirs."""
     settled = [s for s in slots if s.market_money is not None]
     order = list(Proof)
     worst = min((s.proof for s in settled), key=order.index, default=Proof.NONE)

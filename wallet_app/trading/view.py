@@ -7,7 +7,7 @@ times. None means "not known", never zero.
 """
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, tzinfo
 from enum import StrEnum
 
 from light_node.market.units import EnergyWh, MoneyWhTick, PriceTick
@@ -193,6 +193,7 @@ class WalletView:
     organisation: str = ""
     network: str = ""
     currency: str = "CNY"
+    zone: tzinfo | None = None  # the household's time zone; None is the machine's
     agent: AgentMode = AgentMode.SHOW
     agent_reason: str = ""
     live: LiveView = field(default_factory=LiveView)

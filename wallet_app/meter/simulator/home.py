@@ -30,6 +30,7 @@ class HomeState:
     """Powers in W at one market instant and what the registers say in Wh.
 
     ``grid_w`` is positive when taken from the grid; ``battery_w`` when the battery charges.
+    ``roof_wh`` and ``house_wh`` count from the start, as an inverter's own counters do.
     """
 
     market: datetime
@@ -40,6 +41,8 @@ class HomeState:
     import_wh: float
     export_wh: float
     voltage_v: float
+    roof_wh: float = 0.0
+    house_wh: float = 0.0
 
     @property
     def grid_w(self) -> float:
@@ -57,6 +60,8 @@ class HomeState:
             "grid_w": round(self.grid_w),
             "import_wh": int(self.import_wh),
             "export_wh": int(self.export_wh),
+            "roof_wh": int(self.roof_wh),
+            "house_wh": int(self.house_wh),
         }
 
 
@@ -77,7 +82,9 @@ class SimulatedHome:
         self._now = start
         self._stored_wh = min(max(battery_wh, 0.0), battery.capacity_wh)
         self._import_wh, self._export_wh = import_wh, export_wh
+        self._roof_wh = self._house_wh = 0.0
         self._setpoint_w = 0.0
+        self._grid_target_w: float | None = None
         self._until: datetime | None = None
         self._lock = threading.Lock()
 
@@ -92,6 +99,7 @@ class SimulatedHome:
         """Charge (positive) or discharge (negative) with ``power_w`` from now on; None: idle."""
         with self._lock:
             self._setpoint_w, self._until = float(power_w or 0.0), None
+            self._grid_target_w = None
 
     def set_battery_energy(self, energy_wh: float, until: datetime) -> None:
         """Spread ``energy_wh`` (positive charges) evenly from now to ``until``, then idle."""
@@ -99,18 +107,31 @@ class SimulatedHome:
             hours = (until - self._now) / _HOUR
             self._setpoint_w = energy_wh / hours if hours > 0 else 0.0
             self._until = until if hours > 0 else None
+            self._grid_target_w = None
+
+    def set_grid_energy(self, energy_wh: float, until: datetime) -> None:
+        """Steer the battery so that ``energy_wh`` (positive: taken) crosses the connection.
+
+        Evenly from now to ``until``; what the battery cannot give or take, the grid does.
+        """
+        with self._lock:
+            hours = (until - self._now) / _HOUR
+            self._grid_target_w = energy_wh / hours if hours > 0 else None
+            self._setpoint_w, self._until = 0.0, until if hours > 0 else None
 
     def command(self, value: Any) -> None:
         """Obey one decoded JSON line of ``meter simulate``; ``JsonError`` if it is none.
 
-        ``{"battery_w": W or null}``, or ``{"battery_wh": Wh, "until": market time}``.
+        ``{"battery_w": W or null}``, ``{"battery_wh": Wh, "until": market time}``, or
+        ``{"grid_wh": Wh, "until": market time}`` (see :meth:`set_grid_energy`).
         """
         fields = jsonio.mapping(value, "a battery command")
         if "battery_w" in fields:
             power = fields["battery_w"]
             self.set_battery_power(None if power is None else _number(fields, "battery_w"))
             return
-        energy = _number(fields, "battery_wh")
+        steer = self.set_grid_energy if "grid_wh" in fields else self.set_battery_energy
+        energy = _number(fields, "grid_wh" if "grid_wh" in fields else "battery_wh")
         text = jsonio.string(fields, "until", max_length=64)
         try:
             until = datetime.fromisoformat(text)
@@ -118,7 +139,7 @@ class SimulatedHome:
             raise jsonio.JsonError(f'"until" is no ISO 8601 time: {text}') from error
         if until.tzinfo is None:
             raise jsonio.JsonError('"until" needs an offset, like 2026-06-21T10:00Z')
-        self.set_battery_energy(energy, until)
+        steer(energy, until)
 
     def _next_edge(self) -> datetime:
         edge = self._now.replace(second=0, microsecond=0) + _MINUTE
@@ -127,11 +148,14 @@ class SimulatedHome:
     def _step(self, end: datetime) -> None:
         """Integrate to ``end``, within one minute of constant load, roof and setpoint."""
         if self._until and self._now >= self._until:
-            self._setpoint_w, self._until = 0.0, None
+            self._setpoint_w, self._until, self._grid_target_w = 0.0, None, None
         hours = (end - self._now) / _HOUR
-        power = self._battery_power()
+        house, roof = self._household.load_w(self._now), self._household.pv_w(self._now)
+        rest = house - roof
+        power = self._battery_power(rest)
         possible = min(hours, self._hours_left(power))
-        rest = self._household.load_w(self._now) - self._household.pv_w(self._now)
+        self._house_wh += house * hours
+        self._roof_wh += roof * hours
         self._count((rest + power) * possible)
         self._count(rest * (hours - possible))
         gain = self._battery.efficiency if power > 0 else 1 / self._battery.efficiency
@@ -145,9 +169,12 @@ class SimulatedHome:
         else:
             self._export_wh -= energy_wh
 
-    def _battery_power(self) -> float:
+    def _battery_power(self, rest_w: float) -> float:
         limit = self._battery.power_w
-        power = min(max(self._setpoint_w, -limit), limit)
+        wished = self._setpoint_w
+        if self._grid_target_w is not None:
+            wished = self._grid_target_w - rest_w
+        power = min(max(wished, -limit), limit)
         # A full battery takes nothing, an empty one gives nothing (to a thousandth of a Wh).
         full = self._stored_wh >= self._battery.capacity_wh - 1e-3
         if (power > 0 and full) or (power < 0 and self._stored_wh <= 1e-3):
@@ -165,8 +192,8 @@ class SimulatedHome:
     def _state(self) -> HomeState:
         now = self._now
         running = not (self._until and now >= self._until)
-        power = self._battery_power() if running else 0.0
         house, roof = self._household.load_w(now), self._household.pv_w(now)
+        power = self._battery_power(house - roof) if running else 0.0
         net = house + power - roof
         # A weak line: feeding in lifts the voltage a little, drawing lowers it.
         voltage = 230.0 - net / 1000
@@ -179,6 +206,8 @@ class SimulatedHome:
             self._import_wh,
             self._export_wh,
             voltage,
+            self._roof_wh,
+            self._house_wh,
         )
 
 
