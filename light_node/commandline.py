@@ -28,9 +28,7 @@ class _Parser(argparse.ArgumentParser):
         self.exit(BAD_INPUT, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
-def run(
-    prog: str, description: str, modules: Mapping[str, str], argv: Sequence[str] | None
-) -> int:
+def run(prog: str, description: str, modules: Mapping[str, str], argv: Sequence[str] | None) -> int:
     """Run the sub-command named in ``argv`` and return its exit code.
 
     ``modules`` maps each sub-command to the module that has ``SUMMARY`` (one line),
