@@ -61,9 +61,9 @@ class LinearModel:
 class PhysicalModel:
     """What the energy would do without the market, at known tariffs.
 
-    ``stored_value`` is what 1 Wh in the battery will be worth when used (the retail price it will
-    avoid, or the look-ahead's marginal value, see :mod:`wallet_app.strategy.lookahead`), before
-    wear; None takes the slot's cap, the retail tariff now.
+    ``stored_value`` is what 1 Wh out of the battery will be worth later (the retail price it will
+    avoid, or the look-ahead's, see :mod:`wallet_app.strategy.lookahead`), wear included; None takes
+    the slot's cap, the retail tariff now.
     """
 
     stored_value: PriceTick | None = None
@@ -88,7 +88,8 @@ class PhysicalModel:
             outside = bounds.floor
         else:
             room = min(energy, battery.discharge_room(state, length_s))
-            in_battery = later + battery.cycle_cost
+            # Used now or later, the stored Wh wears the battery once: only its later use is lost.
+            in_battery = later
             worth_it = in_battery < bounds.cap
             outside = bounds.cap
         parts = []

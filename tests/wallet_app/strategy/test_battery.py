@@ -106,10 +106,10 @@ def test_physical_model_prices_battery_and_grid_apart():
     model = PhysicalModel(stored_value=PriceTick(4_000))
     deficit = model.tranches(5_000, battery, BatteryState(EnergyWh(2_000)), bounds, HOUR)
     assert [(t.energy_wh, t.price, t.destination) for t in deficit] == [
-        (1_896, 4_500, "battery"),
+        (1_896, 4_000, "battery"),
         (3_104, 6_000, "grid"),
     ]
-    assert average_price(deficit) == round((1_896 * 4_500 + 3_104 * 6_000) / 5_000)
+    assert average_price(deficit) == round((1_896 * 4_000 + 3_104 * 6_000) / 5_000)
 
 
 def test_physical_model_leaves_out_a_battery_that_would_lose_money():
