@@ -39,7 +39,7 @@ class SystemClock:
 
 @dataclass(frozen=True, slots=True)
 class MarketTime:
-    """How market time runs: at wall time ``wall`` it was ``market``; it runs ``rate`` times as fast.
+    """How market time runs: at wall time ``wall`` it was ``market``; ``rate`` times as fast.
 
     ``rate`` is an integer so that every process of a network maps the same instant alike.
     """

@@ -73,7 +73,7 @@ def read_bytes(name: str) -> bytes:
 
 
 def read_json(name: str) -> Any:
-    """Return the JSON in file ``name`` (``-``: standard input); ``InputError`` if it is not JSON."""
+    """Return the JSON in file ``name`` (``-``: standard input); ``InputError`` if it is none."""
     try:
         return jsonio.strict_loads(read_bytes(name))
     except jsonio.JsonError as error:
