@@ -110,6 +110,11 @@ class OrderingService:
         self._last_verified: tuple[tuple[bytes, bytes], bool] = ((b"", b""), False)
         self._requests: OrderedDict[str, bool] = OrderedDict()  # id → committed
 
+    @property
+    def problem(self) -> str:
+        """Why blocks cannot be written at present, "" if they can."""
+        return self._failing
+
     def start(self) -> None:
         """Begin to write blocks."""
         self._task = asyncio.get_running_loop().create_task(self._write_batches())

@@ -1,13 +1,13 @@
 """A devnet's parts without its sockets: real keys, a real file, endorsers called directly."""
 
-import asyncio
 import itertools
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 
@@ -32,6 +32,7 @@ from light_node.fabric.pb import peer_pb2
 from light_node.fabric.proposal import Proposal, build_proposal
 from light_node.fabric.transaction import Endorsement, prepared_payload, sign_payload
 
+Answer = TypeVar("Answer")
 NOW = datetime(2026, 6, 21, 12, 0, tzinfo=UTC)
 
 
@@ -105,7 +106,7 @@ class Ground:
         self, proposal: Proposal, endorsers: Sequence[int] = (0, 1)
     ) -> tuple[bytes, list[Endorsement]]:
         """Endorse as these organisations; all payloads must agree."""
-        answers = [asyncio.run(self.endorsers[i].process(proposal.signed)) for i in endorsers]
+        answers = [_finish(self.endorsers[i].process(proposal.signed)) for i in endorsers]
         for answer in answers:
             assert answer.response.status == 200, answer.response.message
         payloads = {answer.payload for answer in answers}
@@ -158,6 +159,16 @@ class Ground:
     def value(self, key: str) -> bytes | None:
         found = self.store.get("kv", key.encode())
         return found.value if found else None
+
+
+def _finish(work: Coroutine[Any, Any, Answer]) -> Answer:
+    """Run a coroutine that waits for nothing, also where a loop is running already."""
+    try:
+        work.send(None)
+    except StopIteration as done:
+        answer: Answer = done.value
+        return answer
+    raise AssertionError("it waited")
 
 
 def open_ground(directory: Path, options: Options) -> Ground:
