@@ -4,6 +4,7 @@ Floats appear only here, for drawing. Each plot has a legend in words beside lin
 different style, and says what it shows as its accessible description.
 """
 
+import html
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -90,11 +91,11 @@ class Plot(pg.PlotWidget):  # type: ignore[misc]
         axis.setTextPen(pen(self.theme.color("muted"), 1))
 
     def caption(self, side: str, text: str) -> None:
-        """Name axis ``side``; ``text`` is ours, never foreign: pyqtgraph renders markup."""
+        """Name axis ``side``; pyqtgraph would render markup, so ``text`` is escaped."""
         color = self.theme.color("muted").name()
         if side == "bottom":
             self.getAxis(side).setHeight(40)
-        self.setLabel(side, text, color=color, **{"font-size": "8pt"})
+        self.setLabel(side, html.escape(text), color=color, **{"font-size": "8pt"})
 
 
 class MeritPlot(Plot):

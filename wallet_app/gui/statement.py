@@ -218,5 +218,13 @@ def _notes(sums: Totals, view: WalletView) -> str:
                 root=fmt.foreign(trust.trust_root, 80) or fmt.DASH,
             )
         )
-    lines.append(tr("Proof states: {states}", states=" < ".join(words.proof(p) for p in Proof)))
+    ladder = [words.proof(proof) for proof in Proof if proof is not Proof.DISPUTED]
+    lines.append(
+        tr(
+            "Proof, weakest first: {states}. {disputed}: organisations or the recomputation"
+            " differ.",
+            states=", ".join(ladder),
+            disputed=words.proof(Proof.DISPUTED),
+        )
+    )
     return "".join(f"<p class='note'>{_text(line, 600)}</p>" for line in lines)
