@@ -34,6 +34,8 @@ HOME, HOME_ORGANISATION = "home", "Org1MSP"
 PASSPHRASE = "demo"
 _LEAD_S = 2.0
 _PAST_DAYS = 21
+# A street in which the market tips from one side to the other in the course of a day.
+_ROOFS, _GENERATORS = 0.3, 0.17
 _ADDRESS = "000020260621"
 
 
@@ -250,16 +252,18 @@ class TradingDay:
         secrets = self._registered(profile, names)
         members: list[dict[str, Any]] = []
         for index, (msp_id, name) in enumerate(names):
-            roof = chance.random() < 0.6
+            roof = chance.random() < _ROOFS
+            unit = chance.random() < _GENERATORS
             members.append(
                 {
                     "msp_id": msp_id,
                     "id": name,
                     "secret": secrets[name],
                     "seed": self.options.seed * 1000 + index + 1,
-                    "annual_load_kwh": chance.randrange(2000, 7000, 100),
-                    "pv_wp": chance.randrange(2000, 10_000, 500) if roof else 0,
-                    "battery_wh": chance.choice((0, 5000, 10_000, 15_000)),
+                    "annual_load_kwh": chance.randrange(2500, 9000, 100),
+                    "pv_wp": chance.randrange(2000, 6000, 500) if roof else 0,
+                    "generator_w": chance.randrange(1000, 3500, 500) if unit else 0,
+                    "battery_wh": chance.choice((5000, 10_000, 15_000, 20_000)),
                     "soc_permille": chance.randrange(150, 900),
                 }
             )

@@ -59,7 +59,7 @@ _FORECAST_ERROR = 0.015  # standard deviation of what a neighbour expects agains
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One neighbour as the demo invites it."""
+    """One neighbour as the demo invites it; ``generator_w`` is a small heat-and-power unit."""
 
     msp_id: str
     id: str
@@ -67,6 +67,7 @@ class Member:
     seed: int
     annual_load_kwh: int
     pv_wp: int
+    generator_w: int
     battery_wh: int
     soc_permille: int
 
@@ -81,6 +82,7 @@ class Member:
             seed=jsonio.integer(fields, "seed", low=0),
             annual_load_kwh=jsonio.integer(fields, "annual_load_kwh", low=0),
             pv_wp=jsonio.integer(fields, "pv_wp", low=0),
+            generator_w=jsonio.integer(fields, "generator_w", low=0),
             battery_wh=jsonio.integer(fields, "battery_wh", low=0),
             soc_permille=jsonio.integer(fields, "soc_permille", low=0, high=1000),
         )
@@ -118,7 +120,7 @@ class Neighbour:
 
     def plan(self, slot: Slot, bounds: PriceBounds) -> Plan | None:
         """Return the first quote for a slot: the reservation price for what is expected."""
-        net = self.household.net_wh(slot.starts_at, slot.ends_at)
+        net = self._net_wh(slot)
         expected = round(net * (1 + self.random.gauss(0, _FORECAST_ERROR)))
         if abs(expected) < MIN_TRADE_WH:
             return None
@@ -129,7 +131,7 @@ class Neighbour:
 
     def meter(self, slot: Slot) -> MeteredEnergy:
         """Deliver a slot: house, roof and battery run, the registers go on."""
-        net = round(self.household.net_wh(slot.starts_at, slot.ends_at))
+        net = round(self._net_wh(slot))
         plan = self.plans.pop(slot.id, None)
         matched = plan.matched if plan else EnergyWh(0)
         split = split_after_clearing(net, matched, self.battery, self.state, slot.length_s)
@@ -147,6 +149,10 @@ class Neighbour:
             "simulated",
             complete=True,
         )
+
+    def _net_wh(self, slot: Slot) -> float:
+        made = self.member.generator_w * slot.length_s / 3600
+        return self.household.net_wh(slot.starts_at, slot.ends_at) - made
 
 
 class Neighbourhood:
