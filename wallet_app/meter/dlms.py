@@ -102,26 +102,26 @@ class DlmsParser(StreamParser):
         apdu = self._assembler.add(frame) if frame.information else b""
         if apdu is None:
             return
-        raw = self._assembler.raw if apdu else frame.raw
+        raw, at = (self._assembler.raw, self._assembler.at) if apdu else (frame.raw, frame.at)
         details: dict[str, str | int] = {"control": f"{frame.control:02X}"}
         if not apdu:
-            events.append(Frame(PROTOCOL, "control", frame.at, raw, Proof.CRC, details=details))
+            events.append(Frame(PROTOCOL, "control", at, raw, Proof.CRC, details=details))
             return
         try:
             push = _push(self._decrypted(apdu))
         except _DlmsError as error:
-            events.append(Problem(error.kind, frame.at, raw, str(error)))
+            events.append(Problem(error.kind, at, raw, str(error)))
             return
         if push is None:
             details["apdu"] = f"{apdu[0]:02X}"
-            events.append(Frame(PROTOCOL, "other", frame.at, raw, Proof.CRC, details=details))
+            events.append(Frame(PROTOCOL, "other", at, raw, Proof.CRC, details=details))
             return
         texts = push.texts()
         events.append(
             Frame(
                 PROTOCOL,
                 "data",
-                frame.at,
+                at,
                 raw,
                 Proof.CRC,
                 texts.get("meter_id", ""),
@@ -187,18 +187,23 @@ def _push(apdu: bytes) -> _Push | None:
     entries = list(_entries(item))
     if not entries and isinstance(item, list):
         _by_place(item, push)
-    kamstrup = _maker(item).startswith("Kamstrup")
-    shifts = dict(_KAMSTRUP_SHIFT if kamstrup else _PLAIN_SHIFT)
-    if kamstrup and any(v == "1-1:96.1.1" and str(x).startswith("685") for v, x, _ in entries):
-        shifts["current"] = -3  # meters behind current transformers
+    shifts = _shifts(item, entries)
     for code, value, scale in entries:
         _put(code, value, scale, shifts, push)
     return push
 
 
-def _maker(item: Item) -> str:
-    first = item[0] if isinstance(item, list) and item else ""
-    return first if isinstance(first, str) else ""
+def _shifts(item: Item, entries: Sequence[tuple[str, Item, Sequence[Item]]]) -> dict[str, int]:
+    """Return the powers of ten for values without a scaler, by the maker of the list."""
+    first = item[0] if isinstance(item, list) and item else None
+    if isinstance(first, str) and first.startswith("Kamstrup"):
+        # Meters behind current transformers (type 685…) count mA.
+        types = [v for code, v, _ in entries if code == "1-1:96.1.1" and isinstance(v, str)]
+        behind = any(kind.startswith("685") for kind in types)
+        return {**_KAMSTRUP_SHIFT, "current": -3 if behind else -2}
+    if any(value in ("KFM_001", b"KFM_001") for _, value, _ in entries):
+        return dict(_KAIFA_SHIFT)
+    return dict(_PLAIN_SHIFT)
 
 
 def _entries(item: Item) -> Iterator[tuple[str, Item, Sequence[Item]]]:

@@ -107,7 +107,7 @@ class Assembler:
     def __init__(self) -> None:
         self._segments: list[bytes] = []
         self._blocks: list[bytes] = []
-        self.raw = b""
+        self.raw, self.at = b"", 0
 
     def reset(self) -> None:
         """Forget parts of an APDU that is not whole."""
@@ -119,11 +119,13 @@ class Assembler:
         """Take a frame with information; return the APDU it completes, b"" if it has none."""
         information = frame.information
         if not self._segments:
-            if not information.startswith(_LLC):
+            # Landis+Gyr sends the later blocks of a block transfer without the LLC header.
+            if information.startswith(_LLC):
+                information = information[3:]
+            elif not (self._blocks and information[:1] == b"\xe0"):
                 return b""
-            information = information[3:]
             if not self._blocks:
-                self.raw = b""
+                self.raw, self.at = b"", frame.at
         self.raw = (self.raw + frame.raw)[-2 * MAX_APDU :]
         self._segments.append(information)
         if sum(map(len, self._segments)) > MAX_APDU:

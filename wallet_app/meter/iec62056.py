@@ -23,14 +23,15 @@ BAUDS_MODE_B = {"A": 600, "B": 1200, "C": 2400, "D": 4800, "E": 9600, "F": 19200
 
 _STX, _ETX = 0x02, 0x03
 _MASK = bytes(i & 0x7F for i in range(256))
-_IDENT = re.compile(rb"/([A-Za-z]{3})([0-9A-Za-z])([^\n]{0,32}?)\r?\n")
+# The line may hold a STX in front of the identification: /ISk5<02>MT382.
+_IDENT = re.compile(rb"/([A-Za-z]{3})([0-9A-Za-z])(\x02?[\x20-\x7e]{0,32})\r?\n")
 _IDENT_LENGTH = 40
 # The end mark, or a byte that no line can have and that ends the hope for the readout at once.
 _LINES_END = re.compile(rb"(?:^|\n)!|([^\r\n\x20-\x7e])")
 _ECHO = re.compile(rb"\x060[0-9A-F]0\r\n")
 _ECHO_LENGTH = 6
 _SET = re.compile(
-    r"(?:(\d{1,3})-(\d{1,3}):)?([0-9A-Z]{1,3})\.([0-9A-Z]{1,3})(?:\.(\d{1,3}))?"
+    r"(?:(\d{1,3})-(\d{1,3}):)?(\d{1,3}|[A-Z])\.([0-9A-Z]{1,3})(?:\.(\d{1,3}))?"
     r"(?:[*&](\d{1,3}))?((?:\([^()]*\))+)"
 )
 _MORE_VALUES = re.compile(r"(?:\([^()]*\))+")
@@ -149,6 +150,13 @@ class Iec62056Parser(StreamParser):
             return self._fail("incomplete", start, len(view), events)
         if match[1]:
             return self._fail("framing", start, match.end(), events)
+        line_end = view.find(b"\n", match.end(), match.end() + _IDENT_LENGTH)
+        if not final and (line_end < 0 or line_end + 1 >= len(view)):
+            if len(view) < match.end() + _IDENT_LENGTH:
+                return None
+        elif view[line_end + 1 : line_end + 2] == b"\x03" and line_end > 0:
+            # An ETX: this was a block whose STX was lost, so its BCC can no longer be checked.
+            return self._fail("framing", start, line_end + 2, events)
         raw = bytes(self._buffer[start : start + match.end()])
         text = view[: match.start()]
         if not _all_well_formed(text):

@@ -14,7 +14,7 @@ from wallet_app.meter.events import Event, Frame, Problem, Proof, StreamParser, 
 PROTOCOL = "dsmr_p1"
 MAX_TELEGRAM = 16_384
 
-_START = re.compile(rb"/[A-Za-z0-9]{3}[0-9A-Za-z]")
+_START = re.compile(rb"/[A-Za-z0-9]{3}[!-~]")
 _END = re.compile(rb"\n!([0-9A-Fa-f]{0,4})\r?\n")
 _LINE = re.compile(
     r"(\d{1,3})-(\d{1,3}):(\d{1,3}\.\d{1,3}\.\d{1,3})(?:\*(\d{1,3}))?((?:\([^()]*\))+)"

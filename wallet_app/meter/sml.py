@@ -18,6 +18,7 @@ _ESCAPE = b"\x1b\x1b\x1b\x1b"
 _START = _ESCAPE + b"\x01\x01\x01\x01"
 _GET_LIST_RESPONSE = 0x0701
 _UNITS = {30: "Wh", 27: "W", 35: "V", 33: "A", 44: "Hz", 28: "VA", 29: "var", 8: "°"}
+_FEEDING_IN = 0x20  # in the status word of 1.8.0: energy flows into the grid
 _SERVER_IDS = ("1-0:96.1.0*255", "1-0:0.0.9*255")
 _MAX_DEPTH = 8
 # DZG DVS74 with these serials send positive power as short signed integers.
@@ -60,7 +61,7 @@ class SmlParser(StreamParser):
             return keep if keep > start else None
         if begin > start:
             return begin
-        end = self._end(begin)
+        end = self._end(begin, final)
         if end is None and len(buffer) - begin < MAX_FILE and not final:
             return None
         self._searched = 0
@@ -83,7 +84,7 @@ class SmlParser(StreamParser):
         super().reset()
         self._searched = 0
 
-    def _end(self, begin: int) -> int | None:
+    def _end(self, begin: int, final: bool) -> int | None:
         """Return where the file ends; None if that is not here yet, −length if it was cut off."""
         buffer = self._buffer
         restart = buffer.find(_START, begin + 8, begin + MAX_FILE)
@@ -100,6 +101,9 @@ class SmlParser(StreamParser):
             if following[0] == 0x1A:
                 return position + 8
             if following != _ESCAPE:
+                # A start that overlaps this must be here first, or the split would matter.
+                if not final and position + 16 > len(buffer):
+                    break
                 return -(position - begin)
             position += 8
         self._searched = position - begin
@@ -124,8 +128,9 @@ def _decode(raw: bytes, at: int, events: list[Event]) -> None:
                 continue
             server = body[1] if isinstance(body[1], bytes) else server
             entries = body[4] if isinstance(body[4], list) else []
+            feeding_in = _feeding_in(entries)
             for entry in entries:
-                server = _put(entry, server, values, found)
+                server = _put(entry, server, feeding_in, values, found)
     except _SmlError as error:
         events.append(Problem("value", at, raw, str(error)))
     texts = {"server_id_hex": server.hex()} if server else {}
@@ -155,8 +160,21 @@ def _body(message: Item) -> Sequence[Item] | None:
     return body if isinstance(body, list) and len(body) == 7 else None
 
 
+def _feeding_in(entries: Sequence[Item]) -> bool | None:
+    """Return the direction in the status word of 1.8.0; None if there is no such word."""
+    for entry in entries:
+        if isinstance(entry, list) and len(entry) == 7 and entry[0] == b"\x01\x00\x01\x08\x00\xff":
+            status = entry[1]
+            return bool(status & _FEEDING_IN) if isinstance(status, _Integer) else None
+    return None
+
+
 def _put(
-    entry: Item, server: bytes, values: list[Value], found: dict[str, Decimal | None]
+    entry: Item,
+    server: bytes,
+    feeding_in: bool | None,
+    values: list[Value],
+    found: dict[str, Decimal | None],
 ) -> bytes:
     """Take one entry of the value list; return the server id, which it may hold."""
     if not isinstance(entry, list) or len(entry) != 7:
@@ -181,6 +199,9 @@ def _put(
         short = "1.7.0"  # old Hager meters
     if name[:2] == b"\x01\x00" and name[5] == 0xFF and obis.quantity(short):
         found.setdefault(short, obis.scaled(short, scaled, shown))
+    if code == "1-0:15.7.0*255" and shown == "W" and feeding_in is not None:
+        # EMH ED300L sends the size of the power; its direction stands in the status word.
+        found.setdefault("1.7.0", -scaled if feeding_in else scaled)
     return server
 
 
