@@ -249,9 +249,13 @@ class HeaderStore:
     def _has_config(self, number: int, digest: bytes) -> bool:
         raw = self.config_block(number)
         try:
-            return raw is not None and trust.load(raw).hash == digest
+            loaded = None if raw is None else trust.load(raw)
         except errors.TrustRootError:
             return False
+        if loaded is None or loaded.hash != digest:
+            return False
+        self._older_configs[number] = loaded.config
+        return True
 
     def _load_state(self, root: TrustRoot) -> TrustedState:
         number = self._first + self._count
@@ -265,14 +269,8 @@ class HeaderStore:
                 raise errors.StoreError(
                     f"the header store is damaged; delete {self._directory} to fetch anew"
                 )
-        if in_force == root.number:
-            return TrustedState(root.config, number, self._tip)
-        raw = self.config_block(in_force)
-        if raw is None:
-            raise errors.StoreError(
-                f"configuration block {in_force} is missing; delete {self._directory}"
-            )
-        return TrustedState(trust.load(raw).config, number, self._tip)
+        config = root.config if in_force == root.number else self._older_configs[in_force]
+        return TrustedState(config, number, self._tip)
 
     def _config_path(self, number: int) -> Path:
         return self._configs / f"{number:010}.block"

@@ -1,0 +1,261 @@
+"""The header store: compact, whole after a kill at any write, never two writers."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from light_node.chain import errors, trust, verify
+from light_node.chain import store as stores
+from light_node.chain.store import HeaderStore
+from light_node.chain.trust import TrustRoot
+
+Blocks = Callable[[str, str], list[bytes]]
+HEADER, RECORD = stores._HEADER.size, stores._RECORD.size
+
+
+def fill(store: HeaderStore, raws: Sequence[bytes], *, batch: int = 1) -> None:
+    """Verify and append the blocks after what is stored."""
+    todo = [verify.parse(raw) for raw in raws]
+    todo = [block for block in todo if block.number > store.state.number]
+    for at in range(0, len(todo), batch):
+        part = todo[at : at + batch]
+        state, verified = verify.verify_blocks(store.state, part)
+        configs = {v.block.number: raws[v.block.number] for v in verified if v.config}
+        store.append(verified, state, configs)
+
+
+@pytest.fixture(params=["raft", "bft"])
+def raws(request: pytest.FixtureRequest, real_blocks: Blocks) -> list[bytes]:
+    return real_blocks(request.param, "headers")
+
+
+@pytest.fixture
+def root(raws: list[bytes]) -> TrustRoot:
+    return trust.load(raws[0])
+
+
+@pytest.mark.parametrize("batch", [1, 5, 100])
+def test_what_was_stored_is_there_again(
+    tmp_path: Path, raws: list[bytes], root: TrustRoot, batch: int
+) -> None:
+    with HeaderStore(tmp_path / "s", root) as store:
+        assert store.state == root.state
+        fill(store, raws, batch=batch)
+        tip = store.state
+    with HeaderStore(tmp_path / "s", root) as store:
+        assert (store.state.number, store.state.hash) == (tip.number, tip.hash)
+        assert (store.state.config.block_number, store.state.config.sequence) == (11, 1)
+        for raw in raws:
+            block = verify.parse(raw)
+            assert store.hash(block.number) == block.hash
+            if block.number:
+                header = store.header(block.number)
+                assert header is not None
+                assert header.previous_hash == block.previous_hash
+                assert header.data_hash == block.data_hash
+                assert header.config == (11 if block.number >= 11 else 0)
+        for number in (-1, len(raws), 10**9):
+            assert store.hash(number) is None
+            assert store.header(number) is None
+        assert store.config_block(11) == raws[11]
+        assert store.config_block(3) is None
+
+
+def test_the_configuration_in_force_for_each_block(
+    tmp_path: Path, raws: list[bytes], root: TrustRoot
+) -> None:
+    with HeaderStore(tmp_path, root) as store:
+        fill(store, raws)
+        sequences = [store.config_before(n) for n in range(1, len(raws) + 1)]
+        assert [c.sequence for c in sequences if c] == [0] * 11 + [1] * (len(raws) - 11)
+        assert store.config_before(0) is None
+        assert store.config_before(len(raws) + 1) is None
+
+
+def test_a_header_takes_less_than_120_bytes(
+    tmp_path: Path, raws: list[bytes], root: TrustRoot
+) -> None:
+    with HeaderStore(tmp_path, root) as store:
+        fill(store, raws)
+        size = (tmp_path / "headers.bin").stat().st_size
+        assert size == store.size_bytes()
+        assert size - HEADER == RECORD * (len(raws) - 1)
+    assert RECORD <= 120
+
+
+def test_a_kill_at_any_byte_loses_at_most_the_last_record(
+    tmp_path: Path, raws: list[bytes], root: TrustRoot
+) -> None:
+    with HeaderStore(tmp_path, root) as store:
+        fill(store, raws)
+    path = tmp_path / "headers.bin"
+    whole = path.read_bytes()
+    config_change = range(HEADER + 10 * RECORD - 2, HEADER + 12 * RECORD, 5)
+    for length in (*range(HEADER + 3 * RECORD), *config_change, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        with HeaderStore(tmp_path, root) as store:
+            kept = max(0, length - HEADER) // RECORD
+            assert store.state.number == kept
+            assert store.state.hash == verify.parse(raws[kept]).hash
+            assert store.state.config.sequence == (1 if kept >= 11 else 0)
+        if length % 40 == 0:
+            with HeaderStore(tmp_path, root) as store:
+                fill(store, raws)
+            assert path.read_bytes() == whole
+
+
+def test_damage_in_the_middle_cuts_off_what_follows(
+    tmp_path: Path, raws: list[bytes], root: TrustRoot
+) -> None:
+    """As after lost power, when later pages reach the disk and earlier ones do not."""
+    with HeaderStore(tmp_path, root) as store:
+        fill(store, raws)
+    path = tmp_path / "headers.bin"
+    whole = path.read_bytes()
+    for record in range(len(raws) - 1):
+        for at in (0, 40, 70, RECORD - 1):
+            damaged = bytearray(whole)
+            damaged[HEADER + record * RECORD + at] ^= 0x40
+            path.write_bytes(damaged)
+            with HeaderStore(tmp_path, root) as store:
+                assert store.state.number == record
+    path.write_bytes(whole[: HEADER + 3 * RECORD] + bytes(5 * RECORD))
+    with HeaderStore(tmp_path, root) as store:
+        assert store.state.number == 3
+
+
+def test_a_header_does_not_count_without_its_configuration(
+    tmp_path: Path, raws: list[bytes], root: TrustRoot
+) -> None:
+    with HeaderStore(tmp_path, root) as store:
+        fill(store, raws)
+    config = tmp_path / "configs" / "0000000011.block"
+    for spoil in (config.unlink, lambda: config.write_bytes(b"half")):
+        spoil()
+        with HeaderStore(tmp_path, root) as store:
+            assert store.state.number == 10
+            assert store.state.config.sequence == 0
+            fill(store, raws)
+        with HeaderStore(tmp_path, root) as store:
+            assert store.state.number == len(raws) - 1
+
+
+def test_damage_found_while_running_is_said(
+    tmp_path: Path, raws: list[bytes], root: TrustRoot
+) -> None:
+    with HeaderStore(tmp_path, root) as store:
+        fill(store, raws)
+        with (tmp_path / "headers.bin").open("r+b") as file:
+            file.seek(HEADER + 4 * RECORD)
+            file.write(b"\x00" * 8)
+        with pytest.raises(errors.StoreError, match="stored header 5 is damaged"):
+            store.hash(5)
+
+
+def test_a_full_disk_loses_nothing(
+    tmp_path: Path, raws: list[bytes], root: TrustRoot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_all = stores._write_all
+
+    def short(file: Any, data: bytes) -> None:
+        file.write(bytes(data)[: len(data) // 2])
+        raise OSError(28, "No space left on device")
+
+    with HeaderStore(tmp_path, root) as store:
+        fill(store, raws[:6])
+        monkeypatch.setattr(stores, "_write_all", short)
+        with pytest.raises(errors.StoreError, match="free some space"):
+            fill(store, raws)
+        assert store.state.number == 5
+        assert store.hash(6) is None
+        monkeypatch.setattr(stores, "_write_all", write_all)
+        fill(store, raws)
+        assert store.state.number == len(raws) - 1
+    with HeaderStore(tmp_path, root) as store:
+        assert store.state.number == len(raws) - 1
+
+
+def test_one_writer_at_a_time_but_any_number_of_readers(
+    tmp_path: Path, raws: list[bytes], root: TrustRoot
+) -> None:
+    with HeaderStore(tmp_path, root) as store:
+        fill(store, raws[:4])
+        with pytest.raises(errors.StoreError, match="another light node"):
+            HeaderStore(tmp_path, root)
+        with HeaderStore(tmp_path, root, read_only=True) as reader:
+            assert reader.state.number == 3
+            with pytest.raises(errors.StoreError):
+                fill(reader, raws)
+    with HeaderStore(tmp_path, root) as store:
+        assert store.state.number == 3
+
+
+def test_reading_repairs_nothing(tmp_path: Path, raws: list[bytes], root: TrustRoot) -> None:
+    with HeaderStore(tmp_path, root) as store:
+        fill(store, raws[:4])
+    path = tmp_path / "headers.bin"
+    torn = path.read_bytes()[:-5]
+    path.write_bytes(torn)
+    with HeaderStore(tmp_path, root, read_only=True) as reader:
+        assert reader.state.number == 2
+    assert path.read_bytes() == torn
+    with pytest.raises(errors.StoreError):
+        HeaderStore(tmp_path / "absent", root, read_only=True)
+
+
+def test_another_root_channel_or_version_is_refused(
+    tmp_path: Path, real_blocks: Blocks, make_channel: Any
+) -> None:
+    raws = real_blocks("raft", "headers")
+    with HeaderStore(tmp_path, trust.load(raws[0])) as store:
+        fill(store, raws[:4])
+    before = (tmp_path / "headers.bin").read_bytes()
+    with pytest.raises(errors.StoreError, match="another channel"):
+        HeaderStore(tmp_path, trust.load(real_blocks("bft", "full")[0]))
+    same_name = make_channel(bft=False, name="raftch").root
+    with pytest.raises(errors.StoreError, match="another trust root"):
+        HeaderStore(tmp_path, same_name)
+    path = tmp_path / "headers.bin"
+    assert path.read_bytes() == before
+    path.write_bytes(b"PWHEAD\x00\x09" + before[8:])
+    with pytest.raises(errors.StoreError, match="another version"):
+        HeaderStore(tmp_path, trust.load(raws[0]))
+    path.write_bytes(before[:20] + b"\xff" + before[21:])
+    with pytest.raises(errors.StoreError):
+        HeaderStore(tmp_path, trust.load(raws[0]))
+    path.write_bytes(b"something else entirely, long enough to be a header" * 3)
+    with pytest.raises(errors.StoreError, match="no header store"):
+        HeaderStore(tmp_path, trust.load(raws[0]))
+
+
+def test_a_renewed_root_that_was_verified_here_keeps_the_store(
+    tmp_path: Path, raws: list[bytes], root: TrustRoot
+) -> None:
+    with HeaderStore(tmp_path, root) as store:
+        fill(store, raws)
+    with HeaderStore(tmp_path, trust.load(raws[11])) as store:
+        assert store.state.number == len(raws) - 1
+        assert store.first == 0
+
+
+def test_a_store_may_begin_at_a_later_root(tmp_path: Path, raws: list[bytes]) -> None:
+    with HeaderStore(tmp_path, trust.load(raws[11])) as store:
+        fill(store, raws)
+        assert (store.first, store.state.number) == (11, len(raws) - 1)
+        assert store.hash(10) is None
+    with HeaderStore(tmp_path, trust.load(raws[11])) as store:
+        assert store.state.number == len(raws) - 1
+
+
+def test_blocks_must_be_appended_in_order(
+    tmp_path: Path, raws: list[bytes], root: TrustRoot
+) -> None:
+    with HeaderStore(tmp_path, root) as store:
+        state, verified = verify.verify_blocks(root.state, [verify.parse(r) for r in raws[1:4]])
+        with pytest.raises(ValueError, match="does not follow"):
+            store.append(verified[1:], state, {})
+        store.append(verified, state, {})
+    with pytest.raises(errors.StoreError, match="closed"):
+        store.append([], state, {})
