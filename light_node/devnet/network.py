@@ -36,7 +36,14 @@ DEFAULT_BATCH_TIMEOUT_MS = 500
 _REGISTRAR = "admin"
 _TRUST_LIFETIME = timedelta(days=365)
 _USERS: tuple[tuple[str, str, tuple[Attribute, ...]], ...] = (
-    ("reader", "client", (Attribute("market.user_type", "auditor", True),)),
+    (
+        "reader",
+        "client",
+        (
+            Attribute("market.user_type", "auditor", True),
+            Attribute("market.permissions", "audit", True),
+        ),
+    ),
     (
         "operator",
         "client",
