@@ -6,6 +6,7 @@
 
 import argparse
 import math
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -312,12 +313,18 @@ def main() -> int:
 
     source = FakeSource(WalletView(market_now=DAY) if arguments.empty else None)
     if arguments.window:
-        return app.run_window(
+        code = app.run_window(
             source,
             screenshot=arguments.directory / "window.png",
             screenshot_after=1.5,
             close_after=2.5,
         )
+        if sys.platform.startswith("linux"):
+            # Not getrusage: that remembers the size of the process that started this one.
+            status = Path("/proc/self/status").read_text()
+            peak = int(status.split("VmHWM:")[1].split()[0]) >> 10
+            print(f"peak {peak} MiB")  # noqa: T201
+        return code
     width, height = (int(part) for part in arguments.size.split("x"))
     theme = "dark" if arguments.dark else "light"
     for path in app.render_screenshots(

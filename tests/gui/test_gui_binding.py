@@ -6,9 +6,9 @@ Python 3.11 every call then drops a reference, and the interpreter aborts in mid
 
 import sys
 
-from pytestqt.qtbot import QtBot
 from PySide6.QtCore import QObject, Signal
 from PySide6.QtWidgets import QLabel
+from pytestqt.qtbot import QtBot
 
 CALLS = 200
 TOLERANCE = 50

@@ -52,7 +52,6 @@ def check(root: QWidget) -> None:
         if label.objectName() in ("qt_msgboxex_icon_label",):
             continue
         assert label.textFormat() is Qt.TextFormat.PlainText, label.text()
-        assert not label.openExternalLinks()
     for widget in [root, *root.findChildren(QWidget)]:
         # Tips are rendered as rich text, so foreign parts must be escaped in them.
         assert "<b>" not in widget.toolTip()

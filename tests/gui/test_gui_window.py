@@ -13,7 +13,7 @@ from PySide6.QtCore import QEvent, Qt, QTimer
 from PySide6.QtGui import QImage
 from PySide6.QtWidgets import (
     QAbstractButton,
-    QAbstractItemView,
+    QAbstractScrollArea,
     QAbstractSpinBox,
     QApplication,
     QDialog,
@@ -81,9 +81,15 @@ def settle(qtbot: QtBot, window: MainWindow) -> None:
     qtbot.waitUntil(lambda: not window.page().busy())
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("language", ["en", "zh_CN"])
-@pytest.mark.parametrize("size", [(1024, 600), (1280, 800), (2560, 1440)])
+@pytest.mark.parametrize(
+    ("theme", "language", "size"),
+    [
+        ("light", "en", (1024, 600)),
+        ("dark", "zh_CN", (1024, 600)),
+        ("light", "zh_CN", (1280, 800)),
+        ("dark", "en", (3840, 2160)),
+    ],
+)
 def test_every_page_shows_a_full_and_an_empty_view(
     qtbot: QtBot, open_window: Open, theme: str, language: str, size: tuple[int, int]
 ) -> None:
@@ -302,7 +308,8 @@ def test_an_event_opens_with_the_foreign_text_apart(qtbot: QtBot, open_window: O
 
 def test_keys_reach_every_page(qtbot: QtBot, open_window: Open) -> None:
     window = open_window()
-    window.activateWindow()
+    with qtbot.waitActive(window):
+        window.activateWindow()
     for number, key in ((2, "history"), (3, "trust"), (1, "home")):
         keys = {1: Qt.Key.Key_1, 2: Qt.Key.Key_2, 3: Qt.Key.Key_3}
         qtbot.keyClick(window, keys[number], Qt.KeyboardModifier.ControlModifier)
@@ -311,15 +318,21 @@ def test_keys_reach_every_page(qtbot: QtBot, open_window: Open) -> None:
 
 def test_tab_reaches_everything_that_acts(qtbot: QtBot, open_window: Open) -> None:
     window = open_window()
+    with qtbot.waitActive(window):
+        window.activateWindow()
     reached: set[str] = set()
     for _ in range(60):
         qtbot.keyClick(QApplication.focusWidget() or window, Qt.Key.Key_Tab)
         focus = QApplication.focusWidget()
         if focus is not None:
             reached.add(focus.accessibleName())
-    assert {"Home", "History", "Trust", "Language", "Appearance"} <= reached
+    # Of a group of choices Tab reaches the chosen one; arrows move within the group.
+    assert {"Home", "Language", "Appearance", "Agent: Ask"} <= reached
     assert {"Submit this quote", "Other…", "Activity"} <= reached
-    assert any(name.startswith("Agent: ") for name in reached)
+    home = next(b for b in window.findChildren(QAbstractButton) if b.accessibleName() == "Home")
+    home.setFocus()
+    qtbot.keyClick(home, Qt.Key.Key_Down)
+    assert window.page().key == "history"
 
 
 @pytest.mark.parametrize("key", settings.PAGES)
@@ -327,7 +340,7 @@ def test_whatever_takes_focus_or_paints_has_a_name(open_window: Open, key: str) 
     window = open_window()
     window.open_page(key)
     for widget in window.findChildren(QWidget):
-        if widget.parent() and isinstance(widget.parent(), QAbstractItemView | QAbstractSpinBox):
+        if widget.parent() and isinstance(widget.parent(), QAbstractScrollArea | QAbstractSpinBox):
             continue  # Qt's own parts of a named widget
         acts = widget.focusPolicy() & Qt.FocusPolicy.TabFocus
         shown = isinstance(widget, Plot | QAbstractButton) or widget.objectName() == "card"

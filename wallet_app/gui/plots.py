@@ -103,11 +103,15 @@ class MeritPlot(Plot):
 
     def __init__(self, theme: Theme) -> None:
         super().__init__(theme, tr("Merit order"))
+        self._drawn: tuple[StandingView | None, int, int] | None = None
         self.caption("left", tr("price"))
         self.caption("bottom", tr("energy offered, kWh"))
 
     def show_standing(self, standing: StandingView | None, floor: int, cap: int) -> None:
         """Draw ``standing``; ``floor`` and ``cap`` bound the price axis, in ticks."""
+        if (standing, floor, cap) == self._drawn:
+            return
+        self._drawn = (standing, floor, cap)
         self.clear()
         if standing is None or not (standing.asks or standing.bids):
             self.setAccessibleDescription(tr("No standing has been published yet"))

@@ -40,7 +40,7 @@ def instants(first: date, after: date, zone: tzinfo | None = None) -> tuple[date
 
 
 def _midnight(day: date, zone: tzinfo | None) -> datetime:
-    naive = datetime.combine(day, time())  # noqa: DTZ  it gets its zone on the next line
+    naive = datetime.combine(day, time())
     return naive.astimezone() if zone is None else naive.replace(tzinfo=zone)
 
 

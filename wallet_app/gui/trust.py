@@ -142,6 +142,7 @@ class PeersCard(Card):
 
     def __init__(self, theme: Theme) -> None:
         super().__init__(tr("Peers by organisation"))
+        self._shown: tuple[tuple[PeerView, ...], int | None] | None = None
         self._theme = theme
         self._agreed = IconLabel(theme)
         self.corner.addWidget(self._agreed)
@@ -176,6 +177,9 @@ class PeersCard(Card):
 
     def refresh(self, trust: TrustView) -> None:
         """Show ``trust``'s peers, sorted by organisation and address."""
+        if (trust.peers, trust.height) == self._shown:
+            return
+        self._shown = (trust.peers, trust.height)
         peers = sorted(trust.peers, key=lambda peer: (peer.organisation, peer.address))
         self._empty.setVisible(not peers)
         self._table.setVisible(bool(peers))

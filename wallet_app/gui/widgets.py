@@ -207,6 +207,7 @@ class Segmented(QWidget):
     def set_value(self, value: str) -> None:
         """Mark ``value`` as chosen without announcing it."""
         self._buttons[value].setChecked(True)
+        focus_chosen(self._group)
 
     def value(self) -> str:
         """Return the chosen value, "" while there is none."""
@@ -214,6 +215,17 @@ class Segmented(QWidget):
 
     def _clicked(self, clicked: QAbstractButton) -> None:
         self.chosen.emit(next(v for v, button in self._buttons.items() if button is clicked))
+
+
+def focus_chosen(group: QButtonGroup) -> None:
+    """Let Tab reach the chosen button of ``group`` only, as with radio buttons; arrows do the rest.
+
+    Qt itself does so only after one of them had the focus, and then with that one.
+    """
+    for member in group.buttons():
+        chosen = member.isChecked()
+        policy = Qt.FocusPolicy.StrongFocus if chosen else Qt.FocusPolicy.ClickFocus
+        member.setFocusPolicy(policy)
 
 
 class Facts(QWidget):

@@ -30,7 +30,7 @@ from wallet_app.gui.source import WalletSource
 from wallet_app.gui.strip import StatusStrip
 from wallet_app.gui.ticker import MarketTicker
 from wallet_app.gui.trust import TrustPage
-from wallet_app.gui.widgets import Notice, label, set_tip
+from wallet_app.gui.widgets import Notice, focus_chosen, label, set_tip
 from wallet_app.i18n import tr
 from wallet_app.trading.view import Change, WalletView
 
@@ -220,6 +220,7 @@ class MainWindow(QMainWindow):
         self._stack.setCurrentWidget(self.pages[key])
         entry = self._nav_buttons[key]
         entry.setChecked(True)
+        focus_chosen(self._nav)
         if self.focusWidget() in self._nav_buttons.values():
             entry.setFocus()
         self._refresh_visible()
