@@ -267,7 +267,9 @@ class ChainSync:
             known = [entry for entry in shown if entry[0].number <= state.number]
             new = [entry for entry in shown if entry[0].number > state.number]
             for block, raw in known:
-                self._compare(tracker, block, raw)
+                # Signatures of the last one only: a batch that overlaps has its tip among them.
+                if block is known[-1][0] or self._store.hash(block.number) != block.hash:
+                    self._compare(tracker, block, raw)
             if new:
                 self._extend(tracker, state, new)
             # Below the trust root nothing is known, so nothing can be agreed with.
@@ -295,17 +297,26 @@ class ChainSync:
         self._problem = ""
 
     def _compare(self, tracker: _Tracker, block: Block, raw: bytes) -> None:
-        """Compare a header with the verified one; ``Fork`` or ``HashMismatch`` if they differ."""
+        """Compare a copy with the verified header: its hash, and what its orderers signed.
+
+        ``Fork`` for another, signed header of that number; else the ``VerificationError``.
+        """
         ours = self._store.hash(block.number)
-        if ours is None or ours == block.hash:
+        if ours is None:
             return
-        mismatch = errors.HashMismatch(block.number, block.hash, ours)
         config = self._store.config_before(block.number)
-        signed = config is not None and _is_attested(config, block)
-        self._keep(tracker, block.number, ours, raw, str(mismatch))
-        if signed:
-            raise errors.Fork(block.number, ours, block.hash, tracker.source.organization)
-        raise mismatch
+        try:
+            if config is not None:
+                state = TrustedState(config, block.number - 1, block.previous_hash)
+                verified = verify.verify_block(state, block)
+                self._signatures_verified += len(verified.signers)
+            verify.verify_hash(block, ours)
+        except errors.VerificationError as error:
+            self._keep(tracker, block.number, ours, raw, str(error))
+            if block.hash != ours and config is not None and _is_attested(config, block):
+                organization = tracker.source.organization
+                raise errors.Fork(block.number, ours, block.hash, organization) from error
+            raise
 
     def _judge_contradiction(
         self,
