@@ -61,7 +61,7 @@ class SmlParser(StreamParser):
             return keep if keep > start else None
         if begin > start:
             return begin
-        end = self._end(begin, final)
+        end = self._end(begin)
         if end is None and len(buffer) - begin < MAX_FILE and not final:
             return None
         self._searched = 0
@@ -84,31 +84,30 @@ class SmlParser(StreamParser):
         super().reset()
         self._searched = 0
 
-    def _end(self, begin: int, final: bool) -> int | None:
+    def _end(self, begin: int) -> int | None:
         """Return where the file ends; None if that is not here yet, −length if it was cut off."""
         buffer = self._buffer
-        restart = buffer.find(_START, begin + 8, begin + MAX_FILE)
-        if restart > 0 and buffer[restart - 4 : restart] == _ESCAPE:
-            restart = -1  # an escaped piece of payload that happens to look like a start
-        limit = min(len(buffer), begin + MAX_FILE) if restart < 0 else restart
+        limit = min(len(buffer), begin + MAX_FILE)
         position = begin + max(self._searched, len(_START))
-        while position + 8 <= limit:
-            # Everything is padded to four bytes, so escapes stand at multiples of four.
-            if buffer[position : position + 4] != _ESCAPE:
-                position += 4
-                continue
+        while (found := buffer.find(_ESCAPE, position, limit)) >= 0:
+            position = found
+            if position + 8 > limit:
+                break
             following = buffer[position + 4 : position + 8]
-            if following[0] == 0x1A:
+            if following == _ESCAPE:
+                position += 8
+            elif following == b"\x01\x01\x01\x01":
+                return -(position - begin)  # the end was lost, and the next file has begun
+            elif (position - begin) % 4:
+                position += 1  # padding puts the end at a multiple of four: this is payload
+            elif following[0] == 0x1A:
                 return position + 8
-            if following != _ESCAPE:
-                # A start that overlaps this must be here first, or the split would matter.
-                if not final and position + 16 > len(buffer):
-                    break
+            else:
                 return -(position - begin)
-            position += 8
+        if found < 0:
+            position = max(limit - 3, position)
         self._searched = position - begin
-        # A start in between: the end was lost, and the next file has begun.
-        return -(restart - begin) if restart > 0 else None
+        return None
 
 
 def _decode(raw: bytes, at: int, events: list[Event]) -> None:

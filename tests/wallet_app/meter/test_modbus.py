@@ -1,0 +1,182 @@
+"""Modbus RTU: replies found by request and CRC, profiles, floats without false digits."""
+
+import pytest
+
+from wallet_app.meter import modbus
+from wallet_app.meter.events import Event, Frame, Problem, plain
+from wallet_app.meter.modbus import ModbusParser, Request, profile, single
+from wallet_app.meter.simulator.telegrams import modbus_reply
+
+POWER = Request(1, 4, 0x34, 2)
+REPLY = modbus_reply(1, 4, [0x44B9, 0x1000])
+
+
+def parse(data: bytes, request: Request | None = POWER, kind: str = "sdm630") -> list[Event]:
+    parser = ModbusParser(request, profile(kind))
+    return parser.feed(data) + parser.finish()
+
+
+def normalized(events: list[Event]) -> dict[str, str]:
+    frames = [e for e in events if isinstance(e, Frame) and e.kind == "data"]
+    assert len(frames) == 1
+    return {key: plain(value) for key, value in frames[0].normalized.items()}
+
+
+@pytest.mark.parametrize(
+    ("request_", "wire"),
+    [
+        (Request(1, 4, 0x34, 2), "0104003400023005"),
+        (Request(1, 4, 0x48, 4), "01040048000471DF"),
+        (Request(1, 4, 0, 0x12), "0104000000127007"),
+    ],
+)
+def test_requests_are_those_of_the_document(request_: Request, wire: str):
+    assert request_.encode() == bytes.fromhex(wire)
+    assert Request.decode(bytes.fromhex(wire)) == request_
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        Request(1, 6, 0, 1),
+        Request(1, 16, 0, 1),
+        Request(0, 4, 0, 1),
+        Request(248, 4, 0, 1),
+        Request(1, 4, 0, 126),
+        Request(1, 4, 0, 0),
+        Request(1, 4, 0xFFFF, 2),
+        Request(1, 4, -1, 2),
+    ],
+)
+def test_nothing_but_reading_can_be_encoded(request_: Request):
+    with pytest.raises(ValueError, match=r"function|unit|registers"):
+        request_.encode()
+
+
+def test_writes_are_no_requests():
+    with pytest.raises(ValueError, match="no Modbus read request"):
+        Request.decode(bytes.fromhex("0106000100035809CB"))
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [b"", b"\x00", b"\x00\x00", POWER.encode(), POWER.encode() + b"\x00", b"\x01", b"\x01\x04"],
+)
+def test_glitches_and_echo_are_passed_over(noise: bytes):
+    assert normalized(parse(noise + REPLY + b"\x00")) == {"power_w": "1480.5"}
+
+
+def test_exception_reply():
+    *_, problem = parse(bytes.fromhex("018402C2C1"))
+    assert isinstance(problem, Problem)
+    assert problem.kind == "exception"
+    assert "no such register" in problem.text
+
+
+def test_wrong_crc_and_good_reply_behind():
+    bad = bytearray(REPLY)
+    bad[4] ^= 1
+    problem, frame = parse(bytes(bad) + REPLY)
+    assert isinstance(problem, Problem)
+    assert problem.kind == "checksum"
+    assert isinstance(frame, Frame)
+
+
+def test_replies_to_other_questions_are_no_readings():
+    for other in (modbus_reply(2, 4, [1, 2]), modbus_reply(1, 3, [1, 2]), modbus_reply(1, 4, [1])):
+        assert not [e for e in parse(other) if isinstance(e, Frame)]
+
+
+def test_a_request_on_the_line_tells_what_the_reply_is_about():
+    assert normalized(parse(POWER.encode() + REPLY, None)) == {"power_w": "1480.5"}
+    assert not [e for e in parse(REPLY, None) if isinstance(e, Frame)]
+
+
+def test_request_that_fits_as_a_reply_is_an_echo():
+    request = Request(1, 3, 0x0400, 2)  # the echo's third byte is the byte count of a reply
+    parser = ModbusParser(request)
+    events = parser.feed(request.encode() + modbus_reply(1, 3, [7, 8])) + parser.finish()
+    assert [e.kind for e in events] == ["request", "data"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "request_", "words", "expected"),
+    [
+        ("sdm120", Request(1, 4, 0x0C, 2), [0x44B9, 0x1000], {"power_w": "1480.5"}),
+        ("sdm630", Request(1, 4, 0x0C, 2), [0x44B9, 0x1000], {"power_l1_w": "1480.5"}),
+        ("sdm", Request(1, 4, 0x48, 4), [0x4640, 0xE6B8, 0x7FC0, 0], {"import_kwh": "12345.68"}),
+        ("dtsu666", Request(1, 3, 0x2006, 2), [0x4510, 0x2000], {"voltage_l1_v": "230.6"}),
+        ("ddsu666", Request(1, 3, 0x2004, 2), [0xBF9D, 0xF3B6], {"power_w": "-1234"}),
+        ("adw300", Request(1, 3, 36, 2), [0xFFFF, 0xFB2E], {"power_w": "-1234"}),
+        (
+            "adw300",
+            Request(1, 3, 62, 4),
+            [1, 2, 0, 5],
+            {"import_kwh": "655.38", "export_kwh": "0.05"},
+        ),
+        (
+            "pzem016",
+            Request(1, 4, 0, 7),
+            [2301, 0x86A0, 1, 23, 0, 0xE240, 1],
+            {
+                "voltage_l1_v": "230.1",
+                "current_l1_a": "100",
+                "power_w": "2.3",
+                "import_kwh": "123.456",
+            },
+        ),
+        ("dtsu666", Request(1, 4, 0x2006, 2), [0x4510, 0x2000], {}),  # the other function
+        ("sdm120", Request(1, 4, 0x0D, 2), [0x44B9, 0x1000], {}),  # half of two values
+    ],
+)
+def test_profiles(kind: str, request_: Request, words: list[int], expected: dict[str, str]):
+    reply = modbus_reply(1, request_.function, words)
+    assert normalized(parse(reply, request_, kind)) == expected
+
+
+@pytest.mark.parametrize("name", sorted(modbus.PROFILES))
+def test_every_profile_asks_for_all_its_registers_with_valid_requests(name: str):
+    kind = profile(name)
+    requests = kind.requests(7)
+    for request in requests:
+        request.encode()
+    for register in kind.registers:
+        assert any(
+            r.start <= register.address and register.address + register.count <= r.start + r.count
+            for r in requests
+        )
+    assert any(key.endswith("_kwh") for key in (r.key for r in kind.registers))
+
+
+def test_unknown_profile_names_those_there_are():
+    with pytest.raises(ValueError, match="sdm630"):
+        profile("nonesuch")
+
+
+@pytest.mark.parametrize(
+    ("bits", "text"),
+    [
+        (0x44B91000, "1480.5"),
+        (0x435C0F0A, "220.05875"),
+        (0x3DCCCCCD, "0.1"),
+        (0x80000000, "0"),
+        (0xC0490FDB, "-3.1415927"),
+    ],
+)
+def test_float32_as_its_shortest_decimal(bits: int, text: str):
+    value = single(bits)
+    assert value is not None
+    assert plain(value) == text
+
+
+@pytest.mark.parametrize("bits", [0x7FC00000, 0x7F800000, 0xFF800000])
+def test_nan_and_infinity_are_no_values(bits: int):
+    assert single(bits) is None
+
+
+def test_frame_carries_the_registers_even_without_a_profile():
+    parser = ModbusParser(POWER)
+    (frame,) = parser.feed(REPLY)
+    assert isinstance(frame, Frame)
+    assert frame.details["registers"] == "44B9 1000"
+    assert frame.normalized == {}

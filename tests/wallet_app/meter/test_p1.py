@@ -1,0 +1,122 @@
+"""DSMR P1: CRC rules, registers, power, identity and time of telegrams built here."""
+
+import pytest
+
+from wallet_app.meter import crc
+from wallet_app.meter.events import Event, Frame, Problem, Proof
+from wallet_app.meter.p1 import P1Parser, unhex
+from wallet_app.meter.simulator.telegrams import lines, p1
+
+VERSION = "1-3:0.2.8(50)"
+
+
+def parse(data: bytes) -> list[Event]:
+    parser = P1Parser()
+    return parser.feed(data) + parser.finish()
+
+
+def reading(*data: str) -> dict[str, str]:
+    (frame,) = parse(p1(*data))
+    assert isinstance(frame, Frame)
+    assert frame.proof is Proof.CRC
+    return frame.to_json()
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (
+            ["1-0:1.8.1(000001.500*kWh)", "1-0:1.8.2(000002.250*kWh)"],
+            {"import_t1_kwh": "1.5", "import_t2_kwh": "2.25", "import_kwh": "3.75"},
+        ),
+        (
+            ["1-0:1.8.0(000009.000*kWh)", "1-0:1.8.1(000001.500*kWh)"],
+            {"import_t1_kwh": "1.5", "import_kwh": "9"},
+        ),
+        (["1-0:1.8.1(000001.500*kWh)", "1-0:1.8.2(broken)"], {"import_t1_kwh": "1.5"}),
+        (["1-0:1.8.0(001234567*Wh)"], {"import_kwh": "1234.567"}),
+        (["1-0:1.7.0(00.100*kW)", "1-0:2.7.0(00.350*kW)"], {"power_w": "-250"}),
+        (["1-0:1.7.0(00350*W)"], {"power_w": "350"}),
+        (["1-0:21.7.0(00.1*kW)", "1-0:22.7.0(00.3*kW)"], {"power_l1_w": "-200"}),
+        (["1-0:1.8.0()"], {}),
+        (["1-0:15.8.0(00001.0*kWh)", "1-0:16.8.0(00001.0*kWh)"], {}),
+        (["1-0:1.8.0(000009.000*kW)"], {}),
+        (["0-1:24.2.1(160210200000W)(01197.484*m3)", "0-1:96.1.0(4730303332)"], {}),
+        (["1-0:99.97.0(1)(0-0:96.7.19)(101208152415W)(0000000240*s)"], {}),
+        (["0-0:96.1.1(4530303033)"], {"meter_id_raw": "4530303033", "meter_id": "E0003"}),
+        (["0-0:42.0.0(LUX1)"], {"meter_id_raw": "LUX1", "meter_id": "LUX1"}),
+        (["0-0:1.0.0(260621120000S)"], {"clock": "2026-06-21T12:00:00+02:00"}),
+        (["0-0:1.0.0(260121120000W)"], {"clock": "2026-01-21T12:00:00+01:00"}),
+        (["0-0:1.0.0(261740120000W)"], {}),
+        (["1-0:32.7.0(230.1*V)"], {"voltage_l1_v": "230.1"}),
+        (["1-0:71.7.0(002*A)"], {"current_l3_a": "2"}),
+    ],
+)  # fmt: skip
+def test_values(data: list[str], expected: dict[str, str]):
+    assert reading(VERSION, *data) == expected
+
+
+def test_binary_and_latin_1_bytes_do_no_harm():
+    covered = lines("/ISK5\x02M550T\xb3", "", VERSION, "1-0:1.8.0(000009.000*kWh)") + b"!"
+    (frame,) = parse(covered + f"{crc.arc(covered):04X}\r\n".encode())
+    assert isinstance(frame, Frame)
+    assert frame.to_json() == {"import_kwh": "9"}
+    assert frame.details["identification"] == "ISK5?M550T³"
+
+
+def test_crc_without_leading_zeros():
+    for number in range(5000):
+        data = (VERSION, f"1-0:1.8.0({number:06d}.000*kWh)")
+        telegram = p1(*data)
+        if telegram[-6:-5] == b"0":
+            digits = telegram[-6:-2].lstrip(b"0").decode()
+            (frame,) = parse(p1(*data, crc_digits=digits))
+            assert isinstance(frame, Frame)
+            return
+    pytest.fail("no telegram with a leading zero was found")
+
+
+def test_other_crc_of_a_hungarian_meter():
+    covered = p1(VERSION, "1-0:1.8.0(000009.000*kWh)")[:-6]
+    (frame,) = parse(covered + f"{crc.x25(covered):04X}\r\n".encode())
+    assert isinstance(frame, Frame)
+    assert frame.proof is Proof.CRC
+
+
+def test_old_versions_have_no_crc_and_are_unproven():
+    (frame,) = parse(p1("1-0:1.8.1(00001.001*kWh)", crc_digits=""))
+    assert isinstance(frame, Frame)
+    assert frame.proof is Proof.NONE
+
+
+def test_new_version_without_crc_is_no_reading():
+    (problem,) = parse(p1(VERSION, "1-0:1.8.1(00001.001*kWh)", crc_digits=""))
+    assert isinstance(problem, Problem)
+    assert problem.kind == "framing"
+
+
+def test_wrong_crc_and_the_good_telegram_behind():
+    good = p1(VERSION, "1-0:1.8.0(000009.000*kWh)")
+    events = parse(good.replace(b"9.000", b"8.000") + good)
+    assert [e.kind for e in events] == ["checksum", "data"]
+
+
+def test_lost_line_ends_break_the_crc():
+    telegram = p1(VERSION, "1-0:1.8.0(000009.000*kWh)").replace(b"\r\n1", b"\n1")
+    assert [e.kind for e in parse(telegram)] == ["checksum"]
+
+
+def test_endless_text_is_given_up():
+    parser = P1Parser()
+    events: list[Event] = []
+    for _ in range(40):
+        events += parser.feed(b"/XMX5" + b"a" * 1000)
+        assert parser.pending <= 16_384
+    assert {e.kind for e in events} == {"incomplete"}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("4530", "E0"), ("12345678", "12345678"), ("E003", "E003"), ("", "")]
+)
+def test_unhex(text: str, expected: str):
+    assert unhex(text) == expected
