@@ -5,6 +5,7 @@ that a transaction was ordered; that it was *valid* is each peer's word, so the 
 transaction is believed when peers of two organisations show the same flags and commit hash.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from light_node.chain import errors, verify
@@ -97,13 +98,14 @@ def _transaction(number: int, index: int, raw: bytes, code: int | None) -> Block
 
 
 def check_transaction(
-    config: ChannelConfig, envelope: bytes, endorsement_policy: bytes = DEFAULT_ENDORSEMENT
+    config: ChannelConfig, envelope: bytes, endorsement_policies: Mapping[str, bytes]
 ) -> tuple[ParsedTransaction | None, tuple[str, ...]]:
     """Check a transaction as a peer does before MVCC (2.10 steps 3 to 5).
 
     Returns it parsed and what is wrong: channel, creator's signature, transaction id, proposal
-    hash, endorsements against ``endorsement_policy`` (a serialized ``ApplicationPolicy``). A
-    transaction flagged VALID that has a problem was accepted against the rules.
+    hash, endorsements. ``endorsement_policies`` are serialized ``ApplicationPolicy`` by chaincode;
+    each chaincode invoked or written to must have its own satisfied, those not named are not
+    checked. A transaction flagged VALID that has a problem was accepted against the rules.
     """
     try:
         transaction = parse_transaction(envelope)
@@ -117,7 +119,10 @@ def check_transaction(
     if not transaction.hash_is_consistent:
         problems.append("what was endorsed is not what was proposed")
     problems += _check_creator(config, transaction)
-    problems += _check_endorsements(config, transaction, endorsement_policy)
+    touched = {transaction.chaincode, transaction.action.chaincode}
+    touched |= {rwset.namespace for rwset in transaction.rwsets if rwset.writes_anything}
+    for chaincode in sorted(touched & set(endorsement_policies)):
+        problems += _check_endorsements(config, transaction, endorsement_policies[chaincode])
     return transaction, tuple(problems)
 
 

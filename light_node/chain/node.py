@@ -62,10 +62,9 @@ class LightNode:
         sources: Sequence[Source] | None = None,
         endorsement_policy: bytes = blocks.DEFAULT_ENDORSEMENT,
     ) -> None:
-        self._profile = profile
         self.root = trust.from_profile(profile.trust_root)
         self.root.check_expiry(clock.now())
-        self._endorsement_policy = endorsement_policy
+        self._policies = {profile.chaincode: endorsement_policy}
         self._own_organization = identity.msp_id
         self._cache: dict[int, FullBlock] = {}
         self._cache_lock = threading.Lock()
@@ -163,9 +162,7 @@ class LightNode:
         transaction, problems = None, tuple[str, ...]()
         if blocks.is_endorser_transaction(entry):
             config = self._store.config_before(block_number) or self._store.state.config
-            transaction, problems = blocks.check_transaction(
-                config, entry.envelope, self._endorsement_policy
-            )
+            transaction, problems = blocks.check_transaction(config, entry.envelope, self._policies)
         if entry.is_valid and problems:
             level = Level.DISPUTED
         return VerifiedTransaction(entry, level, organizations, transaction, problems)
