@@ -182,6 +182,8 @@ class Endorser:
                 return _failure(
                     f"error in simulation: failed to execute transaction {proposal.transaction_id}"
                 )
+            finally:
+                simulator.close()
         event = None
         if invocation.event is not None and answer.status < 400:
             name, payload = invocation.event

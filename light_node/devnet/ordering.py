@@ -223,6 +223,10 @@ class OrderingService:
                     # A full disk, most likely: nothing was written, nothing accepted is dropped.
                     self._failing = f"the ledger cannot be written: {error}"
                     log.error("%s; trying again", self._failing)
+                except Exception:
+                    self._failing = "the ledger cannot be written: internal error"
+                    log.exception("%s; trying again", self._failing)
+                if block is None:
                     await asyncio.sleep(_RETRY_SECONDS)
             self._failing = ""
             self._queued -= len(batch)

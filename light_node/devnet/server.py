@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import secrets
+import sqlite3
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
@@ -22,7 +23,7 @@ from light_node.devnet.ca_server import CaServer
 from light_node.devnet.chain import Chain
 from light_node.devnet.chaincodes import CHAINCODES
 from light_node.devnet.endorser import Endorser
-from light_node.devnet.errors import PortInUseError
+from light_node.devnet.errors import DirectoryError, PortInUseError
 from light_node.devnet.layout import in_use, join_address
 from light_node.devnet.ledger import LedgerWriter
 from light_node.devnet.material import NodeMaterial
@@ -84,9 +85,12 @@ class Devnet:
 
     async def __aenter__(self) -> Running:
         """Start; ``DevnetError`` (and nothing left behind) if that is impossible."""
-        async with self._resources:
-            running = await self._start()
-            self._resources = self._resources.pop_all()
+        try:
+            async with self._resources:
+                running = await self._start()
+                self._resources = self._resources.pop_all()
+        except (OSError, sqlite3.Error) as error:
+            raise DirectoryError(f"cannot write in {self._directory}: {error}") from error
         return running
 
     async def __aexit__(self, *_: object) -> None:

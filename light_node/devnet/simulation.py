@@ -5,7 +5,7 @@ writes; every read is recorded with the version found, every range query with al
 that commit can tell whether the answer would still be the same.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Protocol
 
 from light_node.devnet.store import Version, VersionedValue
@@ -43,6 +43,13 @@ class Simulator:
         self._reads: dict[str, Version | None] = {}
         self._writes: dict[str, bytes | None] = {}
         self._ranges: list[kvrwset_pb2.RangeQueryInfo] = []
+        self._iterators: list[Iterator[tuple[bytes, VersionedValue]]] = []
+
+    def close(self) -> None:
+        """End iterations the chaincode left open: they would hold on to the snapshot."""
+        for iterator in self._iterators:
+            if isinstance(iterator, Generator):
+                iterator.close()
 
     def get(self, key: str) -> bytes | None:
         """Return the committed value of ``key``, None if there is none."""
@@ -68,7 +75,9 @@ class Simulator:
         info.raw_reads.SetInParent()
         self._ranges.append(info)
         low, high = info.start_key.encode(), end.encode()
-        for raw_key, found in self._reader.range(self._namespace, low, high):
+        iterator = self._reader.range(self._namespace, low, high)
+        self._iterators.append(iterator)
+        for raw_key, found in iterator:
             key = raw_key.decode()
             info.raw_reads.kv_reads.append(_read(key, found.version))
             info.end_key = key

@@ -6,6 +6,7 @@ earlier transactions of the block wrote: MVCC, then phantoms. Pure functions; fl
 ``docs/fabric-protocol.md`` 1.6, read-write sets as in 1.7, order after 2.10.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -21,6 +22,8 @@ from light_node.fabric.transaction import (
     parse_header,
     parse_transaction,
 )
+
+log = logging.getLogger(__name__)
 
 VALID = int(peer_pb2.VALID)
 Updates = dict[tuple[str, bytes], tuple[bytes | None, Version]]
@@ -145,7 +148,11 @@ def _check_alone(envelope: bytes, rules: Rules, is_committed: Callable[[str], bo
     candidate = _read(envelope)
     if candidate.code in (peer_pb2.NIL_ENVELOPE, peer_pb2.BAD_PAYLOAD):
         return candidate
-    code = _verdict(candidate, parse_header(envelope), rules, is_committed)
+    try:
+        code = _verdict(candidate, parse_header(envelope), rules, is_committed)
+    except Exception:  # one envelope must never keep the chain from growing
+        log.exception("a transaction could not be validated")
+        code = peer_pb2.INVALID_OTHER_REASON
     return _Candidate(candidate.id, candidate.type, code, candidate.transaction)
 
 

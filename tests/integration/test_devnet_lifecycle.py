@@ -265,6 +265,12 @@ def test_a_start_that_fails_says_why(tmp_path: Path) -> None:
         DevnetProcess(tmp_path).start()
 
 
+def test_a_directory_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "users").write_text("a file where a directory belongs")
+    with pytest.raises(DevnetError, match="cannot write in"):
+        DevnetProcess(tmp_path).start()
+
+
 def test_deadlines_are_the_clients(devnet: DevnetProcess) -> None:
     with (
         devnet.connect() as channel,

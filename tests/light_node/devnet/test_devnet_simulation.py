@@ -87,6 +87,15 @@ def test_a_range_left_early_protects_what_was_seen(simulator: Simulator) -> None
     assert [r.key for r in info.raw_reads.kv_reads] == ["a"]
 
 
+def test_closing_ends_iterations_left_open() -> None:
+    state = Values({"a": b"1", "b": b"2"})
+    simulator = Simulator(state, "kv")
+    left_open = simulator.range("a", "c")
+    next(left_open)
+    simulator.close()
+    assert list(left_open) == []
+
+
 def test_an_open_range_starts_after_the_composite_keys(simulator: Simulator) -> None:
     assert [key for key, _ in simulator.range("", "")] == ["a", "b", "c"]
     (info,) = rwset(simulator).range_queries_info

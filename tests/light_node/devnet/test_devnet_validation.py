@@ -3,8 +3,11 @@
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from light_node.devnet.validation import describe_block
+from light_node.devnet.access import ChannelRules
+from light_node.devnet.validation import describe_block, validate_block
 from light_node.fabric import crypto
 from light_node.fabric.block import parse_block
 from light_node.fabric.commit_hash import block_updates, commit_hash
@@ -31,6 +34,11 @@ def change_header(envelope: bytes, ground: Any, **fields: Any) -> bytes:
         payload.header.channel_header = header.SerializeToString()
 
     return change_payload(envelope, ground, change)
+
+
+def payload_of(envelope: bytes) -> bytes:
+    payload: bytes = common_pb2.Envelope.FromString(envelope).payload
+    return payload
 
 
 # -- each transaction alone ----------------------------------------------------------------
@@ -284,3 +292,42 @@ def test_deterministic_over_nonces(ground: Any) -> None:
     payload, endorsements = ground.endorse(proposal, [0, 1, 2])
     assert len(endorsements) == 3
     assert parse_transaction(ground.assemble(proposal, payload, endorsements)).rwsets[0].kv.writes
+
+
+def test_whatever_is_ordered_gets_a_verdict(ground: Any, caplog: pytest.LogCaptureFixture) -> None:
+    good = ground.envelope("add", "n", "1")
+
+    @settings(max_examples=150, deadline=None, database=None)
+    @given(st.data())
+    def property_(data: st.DataObject) -> None:
+        mutated = bytearray(good)
+        for _ in range(data.draw(st.integers(1, 4))):
+            position = data.draw(st.integers(0, len(mutated) - 1))
+            mutated[position] = data.draw(st.integers(0, 255))
+        cut = data.draw(st.integers(0, len(mutated)))
+        kept = bytes(mutated) if data.draw(st.booleans()) else bytes(mutated[:cut])
+        rules = ChannelRules(ground.config, frozenset({"kv", "market"}))
+        validated = validate_block(9, [kept], rules, ground.store, lambda _: False)
+        assert len(validated.filter) == 1
+        if validated.filter == b"\0":
+            assert payload_of(kept) == payload_of(good)  # nothing that was signed has changed
+        assert describe_block([kept], validated.filter)[0].code == validated.filter[0]
+
+    property_()
+    assert "could not be validated" not in caplog.text
+
+
+def test_a_defect_of_validation_stops_one_transaction_only(
+    ground: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = ground.envelope("put", "a", "1"), ground.envelope("put", "b", "1")
+    endorsed = ChannelRules.endorsed
+
+    def defective(self: ChannelRules, transaction: Any, chaincode: str) -> bool:
+        if transaction.args[1] == b"a":
+            raise RuntimeError("defect")
+        return endorsed(self, transaction, chaincode)
+
+    monkeypatch.setattr(ChannelRules, "endorsed", defective)
+    assert ground.codes(first, second) == ["INVALID_OTHER_REASON", "VALID"]
+    assert "defect" in caplog.text
