@@ -1,0 +1,155 @@
+"""How fast headers are verified: hash links, signatures beside bare cryptography, the store.
+
+The links run over synthetic headers (real metadata, so that parsing costs what it costs); the
+signatures are those of the live channels in ``tests/data/fabric``. Every row states its work.
+"""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from light_node.chain import trust, verify
+from light_node.chain.store import HeaderStore
+from light_node.chain.verify import TrustedState, Verified
+from light_node.fabric import block as blocks
+from light_node.fabric.pb import common_pb2, msp_pb2
+
+DATA = Path(__file__).parent.parent / "data" / "fabric"
+HEADERS = 50_000
+ROUNDS = 5
+
+
+def run() -> None:
+    """Print the table."""
+    print(f"{HEADERS:,} headers, medians of {ROUNDS} rounds, one thread\n")
+    for kind in ("raft", "bft"):
+        _links(kind)
+    for kind in ("raft", "bft"):
+        _signatures(kind)
+    _store()
+
+
+def _per_second(work: Callable[[], None], count: int) -> float:
+    rates = []
+    for _ in range(ROUNDS):
+        started = time.perf_counter()
+        work()
+        rates.append(count / (time.perf_counter() - started))
+    return statistics.median(rates)
+
+
+def _row(what: str, rate: float, note: str = "") -> None:
+    print(f"{what:58} {rate:>12,.0f} /s  {note}")
+
+
+def _chain(kind: str) -> tuple[TrustedState, list[bytes]]:
+    """Headers after block 0 with a live block's metadata; linked, not signed."""
+    root = trust.load((DATA / kind / "full" / "0000.block").read_bytes())
+    model = blocks.parse_block((DATA / kind / "headers" / "0005.block").read_bytes())
+    previous, raws = root.hash, []
+    for number in range(1, HEADERS + 1):
+        digest = number.to_bytes(32, "big")
+        raw = blocks.encode_block(number, previous, None, model.metadata, header_data_hash=digest)
+        previous = blocks.block_hash(number, previous, digest)
+        raws.append(raw)
+    return root.state, raws
+
+
+def _links(kind: str) -> None:
+    start, raws = _chain(kind)
+    size = sum(map(len, raws)) // len(raws)
+
+    def parse() -> None:
+        for raw in raws:
+            verify.parse(raw)
+
+    def verified() -> None:
+        state = start
+        for raw in raws:
+            state = verify.apply(
+                state, verify.verify_block(state, verify.parse(raw), attested=False)
+            )
+
+    _row(f"{kind}: parse and hash ({size} bytes each)", _per_second(parse, HEADERS))
+    _row(f"{kind}: parse, hash, link, signed index", _per_second(verified, HEADERS), "goal 300,000")
+
+
+def _signatures(kind: str) -> None:
+    """Check the signatures of blocks 1 to 10, as the light node does and bare."""
+    config = trust.load((DATA / kind / "full" / "0000.block").read_bytes()).config
+    parsed = [
+        blocks.parse_block((DATA / kind / "headers" / f"{n:04}.block").read_bytes())
+        for n in range(1, 11)
+    ]
+    algorithm = ec.ECDSA(hashes.SHA256())
+    bare: list[tuple[ec.EllipticCurvePublicKey, bytes, bytes]] = []
+    for block in parsed:
+        entry = blocks.signature_entry(block)
+        for item in entry.signatures:
+            header = item.signature_header or item.identifier_header
+            key = config.msps.parse(_signer(config, item)).certificate.public_key
+            assert isinstance(key, ec.EllipticCurvePublicKey)
+            bare.append((key, item.signature, blocks.signed_bytes(entry.value, header, block.der)))
+    repeat = 50
+
+    def ours() -> None:
+        for _ in range(repeat):
+            for block in parsed:
+                verify.verify_attestation(config, block)
+
+    def library() -> None:
+        for _ in range(repeat):
+            for key, signature, message in bare:
+                key.verify(signature, message, algorithm)
+
+    count = repeat * len(bare)
+    bare_rate, our_rate = _per_second(library, count), _per_second(ours, count)
+    _row(f"{kind}: signatures, bare cryptography", bare_rate)
+    _row(
+        f"{kind}: signatures with identities and policy",
+        our_rate,
+        f"{our_rate / bare_rate:.0%} of bare (goal 80 %)",
+    )
+
+
+def _signer(config: object, item: blocks.BlockSignature) -> bytes:
+    from light_node.fabric.channel_config import ChannelConfig
+
+    assert isinstance(config, ChannelConfig)
+    if item.signature_header:
+        return common_pb2.SignatureHeader.FromString(item.signature_header).creator
+    header = common_pb2.IdentifierHeader.FromString(item.identifier_header)
+    consenter = config.consenter(header.identifier)
+    assert consenter is not None
+    assert msp_pb2.SerializedIdentity.FromString(consenter.serialized).mspid == consenter.msp_id
+    return consenter.serialized
+
+
+def _store() -> None:
+    start, raws = _chain("bft")
+    root = trust.load((DATA / "bft" / "full" / "0000.block").read_bytes())
+    done, state = [], start
+    for raw in raws:
+        entry = Verified(verify.parse(raw))
+        state = verify.apply(state, entry)
+        done.append((entry, state))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder)
+        started = time.perf_counter()
+        with HeaderStore(path, root) as store:
+            for at in range(0, len(done), 500):
+                part = done[at : at + 500]
+                store.append([entry for entry, _ in part], part[-1][1], {})
+            size = store.size_bytes()
+        appended = len(done) / (time.perf_counter() - started)
+
+        def reopen() -> None:
+            HeaderStore(path, root).close()
+
+        _row("store: append in batches of 500", appended, f"{size / len(done):.0f} bytes each")
+        _row("store: open and check every record", _per_second(reopen, len(done)))
