@@ -7,7 +7,8 @@ wrote goes through :func:`foreign` before it is shown.
 
 import unicodedata
 from dataclasses import dataclass
-from datetime import datetime, timedelta, tzinfo
+from datetime import date as Date
+from datetime import datetime, time, timedelta, tzinfo
 
 from light_node.market.units import MONEY_PER_CURRENCY, TICKS_PER_CURRENCY
 
@@ -24,12 +25,31 @@ class NumberStyle:
 
 
 _style = NumberStyle()
+_zone: tzinfo | None = None
 
 
 def set_number_style(style: NumberStyle) -> None:
     """Use the marks of ``style`` from now on; the window sets it from the desktop's locale."""
     global _style
     _style = style
+
+
+def use_zone(zone: tzinfo | None) -> None:
+    """Show times and days in ``zone`` from now on; None is the machine's own."""
+    global _zone
+    _zone = zone
+
+
+def local(at: datetime, zone: tzinfo | None = None) -> datetime:
+    """Return ``at`` (aware) in ``zone``, by default the one in use."""
+    return at.astimezone(zone or _zone)
+
+
+def midnight(day: Date, zone: tzinfo | None = None) -> datetime:
+    """Return the instant ``day`` begins in ``zone``, by default the one in use."""
+    naive = datetime.combine(day, time())
+    used = zone or _zone
+    return naive.astimezone() if used is None else naive.replace(tzinfo=used)
 
 
 def decimal(value: int | None, unit: int, places: int, *, sign: bool = False) -> str:
@@ -83,18 +103,23 @@ def percent(part: int | None, whole: int | None) -> str:
 
 
 def clock_time(at: datetime | None, zone: tzinfo | None = None) -> str:
-    """Return hours and minutes in ``zone`` (default: the machine's)."""
-    return DASH if at is None else at.astimezone(zone).strftime("%H:%M")
+    """Return hours and minutes in ``zone`` (default: the one in use)."""
+    return DASH if at is None else local(at, zone).strftime("%H:%M")
+
+
+def clock_seconds(at: datetime | None, zone: tzinfo | None = None) -> str:
+    """Return hours, minutes and seconds in ``zone`` (default: the one in use)."""
+    return DASH if at is None else local(at, zone).strftime("%H:%M:%S")
 
 
 def date_time(at: datetime | None, zone: tzinfo | None = None) -> str:
-    """Return date, hours and minutes in ``zone`` (default: the machine's)."""
-    return DASH if at is None else at.astimezone(zone).strftime("%Y-%m-%d %H:%M")
+    """Return date, hours and minutes in ``zone`` (default: the one in use)."""
+    return DASH if at is None else local(at, zone).strftime("%Y-%m-%d %H:%M")
 
 
 def date(at: datetime | None, zone: tzinfo | None = None) -> str:
-    """Return the calendar day in ``zone`` (default: the machine's)."""
-    return DASH if at is None else at.astimezone(zone).strftime("%Y-%m-%d")
+    """Return the calendar day in ``zone`` (default: the one in use)."""
+    return DASH if at is None else local(at, zone).strftime("%Y-%m-%d")
 
 
 def slot_span(start: datetime, length_s: int, zone: tzinfo | None = None) -> str:

@@ -1,6 +1,7 @@
 """A window over recorded values, for every test of the screens."""
 
 from collections.abc import Iterator
+from datetime import UTC
 
 import pytest
 
@@ -20,8 +21,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _english() -> Iterator[None]:
     i18n.use_language("en")
     fmt.set_number_style(fmt.NumberStyle())
+    fmt.use_zone(UTC)
     yield
     i18n.use_language("en")
+    fmt.use_zone(None)
     fmt.set_number_style(fmt.NumberStyle())
 
 

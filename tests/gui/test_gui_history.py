@@ -24,7 +24,7 @@ from wallet_app.trading.view import Change, Proof
 
 @pytest.fixture
 def page(qtbot: QtBot, source: FakeSource) -> HistoryPage:
-    app._application(settings.WindowSettings())
+    app.application(settings.WindowSettings(), UTC)
     page = HistoryPage(LIGHT, source)
     qtbot.addWidget(page)
     page.resize(1000, 700)
@@ -102,7 +102,7 @@ def test_the_model_is_sound_and_newest_first(qtbot: QtBot, qtmodeltester: ModelT
 
 
 def test_a_hundred_thousand_slots_are_handed_out_in_portions(qtbot: QtBot) -> None:
-    app._application(settings.WindowSettings())
+    app.application(settings.WindowSettings(), UTC)
     model = HistoryModel(LIGHT)
     formatted: list[int] = []
     plain = model.data
@@ -168,6 +168,20 @@ def test_the_page_asks_for_the_local_day_of_market_time(
     assert isinstance(end, datetime)
     today = source.current.market_now.astimezone().date()
     assert (start.date(), end.date()) == (today, today + timedelta(days=1))
+
+
+def test_days_are_those_of_the_zone_in_use(qtbot: QtBot, source: FakeSource) -> None:
+    source.current = full_view(20.0)  # 04:00 of the next day in Shanghai
+    source.past = long_history(48) + source.current.slots
+    app.application(settings.WindowSettings(), ZoneInfo("Asia/Shanghai"))
+    page = HistoryPage(LIGHT, source)
+    qtbot.addWidget(page)
+    page.refresh(source.view(), ALL)
+    qtbot.waitUntil(lambda: not page.busy())
+    assert page.days() == (date(2026, 6, 22), date(2026, 6, 23))
+    _, start, _ = source.calls[-1]
+    assert start == datetime(2026, 6, 21, 16, tzinfo=UTC)
+    assert page.model.data(page.model.index(0, 0)) == "04:00–05:00"
 
 
 def test_moving_and_widening_the_range(qtbot: QtBot, page: HistoryPage, source: FakeSource) -> None:
@@ -270,7 +284,7 @@ def test_a_long_statement_is_summed_by_day_to_the_same_total() -> None:
 
 
 def test_the_pdf_has_as_many_pages_as_it_needs(qtbot: QtBot, tmp_path: Path) -> None:
-    app._application(settings.WindowSettings())
+    app.application(settings.WindowSettings(), UTC)
     sizes = []
     for count in (24, 24 * 90):
         slots = long_history(count)

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, timedelta
 from pathlib import Path
 
 import pytest
@@ -62,7 +62,7 @@ def check(root: QWidget) -> None:
 def window(qtbot: QtBot) -> MainWindow:
     source = FakeSource(evil_view())
     kept = settings.WindowSettings()
-    app._application(kept)
+    app.application(kept, UTC)
     window = MainWindow(source, kept, None)
     qtbot.addWidget(window)
     window.show()

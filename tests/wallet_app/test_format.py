@@ -59,6 +59,18 @@ def test_times_are_shown_in_the_zone_and_days_by_it() -> None:
     assert fmt.slot_span(late, 3600, zone) == "06:30–07:30"
 
 
+def test_the_zone_in_use_counts_where_none_is_given() -> None:
+    late = datetime(2026, 6, 21, 22, 30, tzinfo=UTC)
+    fmt.use_zone(timezone(timedelta(hours=8)))
+    try:
+        assert fmt.date_time(late) == "2026-06-22 06:30"
+        assert fmt.midnight(fmt.local(late).date()).isoformat() == "2026-06-22T00:00:00+08:00"
+        assert fmt.clock_seconds(late, UTC) == "22:30:00"
+    finally:
+        fmt.use_zone(None)
+    assert fmt.clock_seconds(None) == "–"
+
+
 def test_foreign_text_cannot_hide_or_reorder_anything() -> None:
     assert fmt.foreign("a\x00b\nc\u202edcba\u200b") == "a b c dcba"
     assert fmt.foreign("x" * 300) == "x" * 199 + "…"

@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import tzinfo
 from pathlib import Path
 from types import FrameType
 
@@ -37,17 +38,18 @@ def run_window(
     screenshot_after: float = 5.0,
     close_after: float | None = None,
     on_close: Callable[[], None] | None = None,
+    zone: tzinfo | None = None,
 ) -> int:
     """Show the window over ``source`` until it is closed; return the exit code.
 
     Call it from the main thread. With ``screenshot`` a PNG of the window is written there
     ``screenshot_after`` seconds after opening; ``close_after`` seconds after opening the window
-    closes by itself; ``on_close`` is called once when it has closed. Returns 0, or 130 after
-    Ctrl-C.
+    closes by itself; ``on_close`` is called once when it has closed. Times and days are shown in
+    ``zone`` (None: the machine's). Returns 0, or 130 after Ctrl-C.
     """
     path = settings.settings_path()
     kept = settings.load(path)
-    app = _application(kept)
+    app = application(kept, zone)
     window = MainWindow(source, kept, path, on_close)
     if kept.maximized:
         window.showMaximized()
@@ -74,16 +76,18 @@ def render_screenshots(
     size: tuple[int, int] = (1280, 800),
     *,
     theme_name: str = "light",
+    zone: tzinfo | None = None,
 ) -> list[Path]:
     """Write one PNG per page of the window over ``source`` into ``directory``; return the paths.
 
     Needs no display (it draws offscreen unless a QApplication exists already) and leaves the
-    user's settings alone. Call it from the main thread. ``OSError`` if a file cannot be written.
+    user's settings alone. Times and days are shown in ``zone`` (None: the machine's). Call it
+    from the main thread. ``OSError`` if a file cannot be written.
     """
     if QApplication.instance() is None:
         os.environ["QT_QPA_PLATFORM"] = "offscreen"
     kept = settings.WindowSettings(theme=theme_name, width=size[0], height=size[1])
-    _application(kept)
+    application(kept, zone)
     directory.mkdir(parents=True, exist_ok=True)
     with _quiet_offscreen():
         window = MainWindow(source, kept, None)
@@ -103,7 +107,11 @@ def render_screenshots(
     return paths
 
 
-def _application(kept: settings.WindowSettings) -> QApplication:
+def application(kept: settings.WindowSettings, zone: tzinfo | None = None) -> QApplication:
+    """Return the QApplication, made if need be, in the language and colours of ``kept``.
+
+    Times and days are shown in ``zone`` (None: the machine's).
+    """
     existing = QApplication.instance()
     app = existing if isinstance(existing, QApplication) else QApplication(sys.argv[:1])
     app.setApplicationName("prosumer-wallet")
@@ -112,6 +120,7 @@ def _application(kept: settings.WindowSettings) -> QApplication:
     app.setWindowIcon(icons.app_icon())
     app.setQuitOnLastWindowClosed(True)
     i18n.use_language(kept.language or None)
+    fmt.use_zone(zone)
     marks = QLocale.system()
     fmt.set_number_style(fmt.NumberStyle(marks.decimalPoint(), marks.groupSeparator()))
     theme.apply(app, theme.choose(kept.theme))

@@ -1,7 +1,7 @@
 """History: a range of slots as sums, bars and table, and its export."""
 
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -254,12 +254,12 @@ class HistoryPage(Page):
         if span is Span.OWN:
             first, last = (_to_date(edit.date()) for edit in (self._from, self._to))
             return first, max(first, last) + timedelta(days=1)
-        return ranges.bounds(span, self._day or date.today())  # noqa: DTZ011  local days are meant
+        return ranges.bounds(span, self._day or _today())
 
     def _range_chosen(self) -> None:
         own = self._spans.value() == Span.OWN
         if own and not self._from.isVisibleTo(self):
-            first, after = ranges.bounds(Span.MONTH, self._day or date.today())  # noqa: DTZ011
+            first, after = ranges.bounds(Span.MONTH, self._day or _today())
             for edit, day in ((self._from, first), (self._to, after - timedelta(days=1))):
                 edit.blockSignals(True)
                 edit.setDate(QDate(day.year, day.month, day.day))
@@ -278,7 +278,7 @@ class HistoryPage(Page):
     def refresh(self, view: WalletView, changes: frozenset[Change]) -> None:
         """Fetch again when the history changed; the first time show the day of market time."""
         self._view = view
-        today = view.market_now.astimezone().date()
+        today = fmt.local(view.market_now).date()
         first = self._day is None
         if self._followed:
             self._day = today
@@ -394,6 +394,10 @@ class HistoryPage(Page):
             return None
         path = Path(chosen)
         return path if path.suffix else path.with_suffix(suffix)
+
+
+def _today() -> date:
+    return fmt.local(datetime.now(UTC)).date()
 
 
 def _to_date(day: QDate) -> date:

@@ -423,7 +423,7 @@ class ActivityCard(Card):
             self._list.addItem(self._item(event, view.market_now))
 
     def _item(self, event: EventView, now: datetime) -> QListWidgetItem:
-        same_day = event.at.astimezone().date() == now.astimezone().date()
+        same_day = fmt.local(event.at).date() == fmt.local(now).date()
         when = fmt.clock_time(event.at) if same_day else fmt.date_time(event.at)
         item = QListWidgetItem(f"{when}   {fmt.foreign(event.text)}")
         item.setIcon(self._icons.get(event.kind, self._icons["info"]))

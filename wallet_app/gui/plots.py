@@ -6,7 +6,7 @@ different style, and says what it shows as its accessible description.
 
 import html
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -37,18 +37,22 @@ def pen(color: QColor, width: float = 1.5, style: Qt.PenStyle = Qt.PenStyle.Soli
     return pg.mkPen(color=color, width=width, style=style)  # type: ignore[no-any-return]
 
 
+def _instant(posix: float) -> datetime:
+    return datetime.fromtimestamp(posix, UTC)
+
+
 class TimeAxis(pg.AxisItem):  # type: ignore[misc]
     """Local clock times for POSIX seconds, at full hours."""
 
     def tickStrings(self, values: Sequence[float], scale: float, spacing: float) -> list[str]:
-        """Return "HH:MM" in the machine's zone."""
-        return [datetime.fromtimestamp(v).astimezone().strftime("%H:%M") for v in values]
+        """Return "HH:MM" in the zone in use."""
+        return [fmt.clock_time(_instant(v)) for v in values]
 
     def tickValues(self, low: float, high: float, size: float) -> list[tuple[float, list[float]]]:
         """Return ticks every 1, 2, 3, 6, 12 or 24 hours, as many as there is room for."""
         room = max(2, int(size // 55))
         hours = next((h for h in (1, 2, 3, 6, 12, 24) if (high - low) / (h * 3600) <= room), 24)
-        first = datetime.fromtimestamp(low).astimezone()
+        first = fmt.local(_instant(low))
         tick = first.replace(hour=0, minute=0, second=0, microsecond=0)
         ticks: list[float] = []
         while tick.timestamp() <= high and len(ticks) < 100:
@@ -199,8 +203,9 @@ class DayPlot(Plot):
         self, now: datetime, series: Sequence[tuple[float, int]], slots: Sequence[SlotView]
     ) -> None:
         """Draw the local day of ``now``: ``series`` of (POSIX time, W), prices of ``slots``."""
-        midnight = now.astimezone().replace(hour=0, minute=0, second=0, microsecond=0)
-        start, end = midnight.timestamp(), (midnight + timedelta(days=1)).timestamp()
+        today = fmt.local(now).date()
+        start = fmt.midnight(today).timestamp()
+        end = fmt.midnight(today + timedelta(days=1)).timestamp()
         self.setXRange(start, end, padding=0)
         points = np.array([p for p in series if start <= p[0] <= end], dtype=float).reshape(-1, 2)
         power = points[:, 1] / 1000.0

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta, tzinfo
+from datetime import date, datetime, timedelta, tzinfo
 from enum import StrEnum
 
 from wallet_app import format as fmt
@@ -36,12 +36,7 @@ def bounds(span: Span, day: date) -> tuple[date, date]:
 
 def instants(first: date, after: date, zone: tzinfo | None = None) -> tuple[datetime, datetime]:
     """Return the local midnights between which the days lie; 23 or 25 h where clocks change."""
-    return _midnight(first, zone), _midnight(after, zone)
-
-
-def _midnight(day: date, zone: tzinfo | None) -> datetime:
-    naive = datetime.combine(day, time())
-    return naive.astimezone() if zone is None else naive.replace(tzinfo=zone)
+    return fmt.midnight(first, zone), fmt.midnight(after, zone)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +117,7 @@ def bars(slots: Sequence[SlotView], zone: tzinfo | None = None) -> Bars:
     for pattern in ("%m-%d %H:%M", "%Y-%m-%d", "%Y-%m"):
         grouped = {}
         for slot in known:
-            pair = grouped.setdefault(slot.start.astimezone(zone).strftime(pattern), [0, 0])
+            pair = grouped.setdefault(fmt.local(slot.start, zone).strftime(pattern), [0, 0])
             pair[0] += slot_total(slot) or 0
             pair[1] += slot.grid_only_money or 0
         if len(grouped) <= _MOST_BARS:

@@ -63,7 +63,7 @@ def _text(value: str, limit: int = 300) -> str:
 
 
 def _stamp(at: datetime, zone: tzinfo | None) -> str:
-    return at.astimezone(zone).isoformat(timespec="minutes")
+    return fmt.local(at, zone).isoformat(timespec="minutes")
 
 
 def _heading(view: WalletView, start: datetime, end: datetime, zone: tzinfo | None) -> str:

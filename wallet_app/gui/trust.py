@@ -219,7 +219,7 @@ class PeersCard(Card):
             peer_state(peer),
             height,
             words,
-            _seen(peer.last_seen),
+            fmt.clock_seconds(peer.last_seen),
         )
         for column, text in enumerate(texts):
             item = QTableWidgetItem(text)
@@ -237,11 +237,6 @@ class PeersCard(Card):
         item.setData(Qt.ItemDataRole.AccessibleTextRole, spoken)
         self._table.setItem(row, 0, item)
         self._table.setSpan(row, 0, 1, len(self._heads))
-
-
-def _seen(at: datetime | None) -> str:
-    """Return a time of day to the second, a dash for never."""
-    return fmt.DASH if at is None else at.astimezone().strftime("%H:%M:%S")
 
 
 class TrustPage(Page):
