@@ -96,7 +96,7 @@ def _run(
 
             thread = threading.Thread(target=follower.run, name="terminal", daemon=True)
             thread.start()
-            code = run_window(source)
+            code = run_window(source, zone=day.settings.zone_info)
             follower.stop()
             thread.join(5.0)
             if code:
@@ -178,7 +178,7 @@ def _write_results(
 
         if picture is not None:
             source.freeze(picture)
-        written += render_screenshots(source, output)
+        written += render_screenshots(source, output, zone=zone)
         document = output / "statement.pdf"
         write_pdf(page.read_text(encoding="utf-8"), document)
         written.append(document)
