@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import json
 import logging
+import shlex
 import signal
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +13,12 @@ from typing import Any
 from light_node import commandline
 from light_node.clock import SystemClock
 from light_node.devnet.errors import DevnetError
-from light_node.devnet.network import DEFAULT_BASE_PORT, DEFAULT_BATCH_TIMEOUT_MS, Options
+from light_node.devnet.network import (
+    DEFAULT_BASE_PORT,
+    DEFAULT_BATCH_TIMEOUT_MS,
+    USERS_DIRECTORY,
+    Options,
+)
 from light_node.devnet.server import Devnet, Running, run_until
 
 SUMMARY = "Run an embedded network: three organisations, an ordering service and a CA."
@@ -137,13 +143,18 @@ def _print_json(running: Running) -> None:
 def _print_text(running: Running) -> None:
     facts = describe(running)
     ordering = "SmartBFT" if facts["ordering"] == "bft" else "Raft"
+    profile = shlex.quote(facts["profile"])
+    users = running.network.directory / USERS_DIRECTORY
+    operator = shlex.quote(str(users / running.peers[0].node.msp_id / "operator"))
     lines = [
         f'devnet: channel "{facts["channel"]}", {facts["height"]} blocks, in {facts["directory"]}',
         *(f"  peer     {msp_id:<13} {address}" for msp_id, address in facts["peers"].items()),
         *(f"  orderer  {msp_id:<13} {address}" for msp_id, address in facts["orderers"].items()),
         f"  ordering {ordering}, CA at {facts['ca']}",
         f"  profile  {facts['profile']}",
-        "next: light-node sync --profile " + str(facts["profile"]),
+        f"  users    {users}",
+        f"next: light-node sync --profile {profile}",
+        f"      light-node mtc --profile {profile} --identity {operator}",
         "stop with Ctrl-C",
     ]
     print("\n".join(lines), flush=True)

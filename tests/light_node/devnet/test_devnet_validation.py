@@ -1,5 +1,6 @@
 """The verdict of a committing peer: each flag, in Fabric's order, on real transactions."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -7,10 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from light_node.devnet.access import ChannelRules
+from light_node.devnet.certificates import issue_identity
 from light_node.devnet.validation import describe_block, validate_block
 from light_node.fabric import crypto
 from light_node.fabric.block import parse_block
 from light_node.fabric.commit_hash import block_updates, commit_hash
+from light_node.fabric.identity import SigningIdentity
 from light_node.fabric.pb import common_pb2, peer_pb2
 from light_node.fabric.proposal import build_proposal
 from light_node.fabric.transaction import Endorsement, parse_transaction, response_payload
@@ -178,6 +181,16 @@ def test_expired_creator_still_commits(ground: Any) -> None:
     envelope = ground.envelope("put", "a", "1", identity=member)
     ground.clock.moment = ground.clock.now().replace(year=2027)
     assert ground.codes(envelope) == ["VALID"]
+
+
+def test_ed25519_clients_on_a_v3_channel(ground: Any) -> None:
+    key = crypto.ed25519.Ed25519PrivateKey.generate()
+    after = ground.clock.now() + timedelta(days=1)
+    root = ground.network.material.peers[1].ca
+    certificate = issue_identity(root, key.public_key(), "ed", ["client"], after)
+    pem = crypto.certificate_pem(certificate)
+    identity = SigningIdentity.from_key("Org2MSP", pem, key)
+    assert ground.codes(ground.envelope("put", "a", "1", identity=identity)) == ["VALID"]
 
 
 # -- against the state ---------------------------------------------------------------------
