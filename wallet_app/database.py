@@ -14,10 +14,10 @@ def open_database(path: Path, version: int, schema: str) -> sqlite3.Connection:
     Autocommit, write-ahead log, fsync at every commit: what was said to be kept survives a power
     cut. The connection may be used from any thread; callers hold a lock of their own.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-    except sqlite3.Error as error:
+    except (OSError, sqlite3.Error) as error:
         raise DatabaseError(f"cannot open {path}: {error}") from error
     try:
         found = database.execute("PRAGMA user_version").fetchone()[0]

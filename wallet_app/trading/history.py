@@ -6,16 +6,17 @@ at once after a start and keeps what the ledger never knew (forecast, battery, r
 
 import dataclasses
 import json
+import sqlite3
 import threading
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from light_node.market.slots import Slot, parse
 from light_node.market.units import EnergyWh, MoneyWhTick, PriceTick
-from wallet_app.database import open_database
+from wallet_app.database import DatabaseError, open_database
 from wallet_app.strategy.forecast import SlotEnergy
 from wallet_app.trading.view import EventView, Phase, Proof, SlotView
 
@@ -104,7 +105,10 @@ class SlotRecord:
 
 
 class History:
-    """Slot records, activity lines and a few named facts; thread-safe, durable."""
+    """Slot records, activity lines and a few named facts; thread-safe, durable.
+
+    Times may be in any zone. ``DatabaseError`` when the file cannot be read or written.
+    """
 
     def __init__(self, path: Path) -> None:
         """Open or make the file; ``DatabaseError`` when that is impossible."""
@@ -135,20 +139,15 @@ class History:
         """Return the records of slots that start in [start, end), ascending."""
         rows = self._query(
             "SELECT record FROM slots WHERE start>=? AND start<? ORDER BY start",
-            (start.isoformat(), end.isoformat()),
+            (_text(start), _text(end)),
         )
         return [_record(row[0]) for row in rows]
-
-    def unsettled(self) -> list[SlotRecord]:
-        """Return the records of slots that have not been settled, ascending by start."""
-        rows = self._query("SELECT record FROM slots ORDER BY start DESC LIMIT 200", ())
-        return [r for r in reversed([_record(row[0]) for row in rows]) if r.phase != "settled"]
 
     def add_event(self, event: EventView) -> None:
         """Append an activity line; only the newest couple of thousand are kept."""
         self._execute(
             'INSERT INTO events(at, kind, text, "foreign") VALUES (?,?,?,?)',
-            (event.at.isoformat(), event.kind, event.text, event.foreign),
+            (_text(event.at), event.kind, event.text, event.foreign),
         )
         self._execute(
             "DELETE FROM events WHERE id <= (SELECT max(id) FROM events) - ?", (_KEPT_EVENTS,)
@@ -165,14 +164,14 @@ class History:
         """Keep a past slot's net energy without the battery's part; ``origin`` as in readings."""
         self._execute(
             "INSERT OR REPLACE INTO energies VALUES (?,?,?,?)",
-            (energy.start.isoformat(), energy.length_s, energy.net_wh, origin),
+            (_text(energy.start), energy.length_s, energy.net_wh, origin),
         )
 
     def energies(self, since: datetime) -> list[SlotEnergy]:
         """Return the net energies of past slots that started at or after ``since``, ascending."""
         rows = self._query(
             "SELECT start, length_s, net_wh FROM energies WHERE start>=? ORDER BY start",
-            (since.isoformat(),),
+            (_text(since),),
         )
         return [SlotEnergy(datetime.fromisoformat(s), length, net) for s, length, net in rows]
 
@@ -190,11 +189,27 @@ class History:
 
     def _execute(self, statement: str, values: tuple[Any, ...]) -> None:
         with self._lock:
-            self._db.execute(statement, values)
+            try:
+                self._db.execute(statement, values)
+            except sqlite3.Error as error:
+                raise DatabaseError(
+                    f"cannot write the history: {error}; free disk space"
+                ) from error
 
     def _query(self, statement: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
-        with self._lock, closing(self._db.execute(statement, values)) as rows:
-            return rows.fetchall()
+        with self._lock:
+            try:
+                with closing(self._db.execute(statement, values)) as rows:
+                    return rows.fetchall()
+            except sqlite3.Error as error:
+                raise DatabaseError(
+                    f"cannot read the history: {error}; restore a backup"
+                ) from error
+
+
+def _text(at: datetime) -> str:
+    # Compared as text, so every time must be written in the same zone.
+    return at.astimezone(UTC).isoformat()
 
 
 def _record(text: str) -> SlotRecord:

@@ -55,7 +55,7 @@ class EntryState(StrEnum):
         return self in (EntryState.COMMITTED, EntryState.REFUSED, EntryState.EXPIRED)
 
 
-class OutboxError(Exception):
+class OutboxError(DatabaseError):
     """The outbox file cannot be used; the message says what to do."""
 
 
@@ -76,13 +76,17 @@ class Entry:
     block: int | None = None
     note: str = ""
 
+    @property
+    def failed(self) -> bool:
+        """Whether it ended without an effect on the ledger."""
+        return self.state in (EntryState.REFUSED, EntryState.EXPIRED)
+
 
 class Outbox:
     """Entries in one SQLite file; every change is on disk before the call returns. Thread-safe."""
 
     def __init__(self, path: Path) -> None:
         """Open or make the file at ``path``; ``OutboxError`` when that is impossible."""
-        path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
         try:
             self._db = open_database(path, _SCHEMA_VERSION, _SCHEMA)
@@ -135,7 +139,8 @@ class Outbox:
 
     def entries(self, prefix: str) -> list[Entry]:
         """Return all entries whose key starts with ``prefix``, oldest first."""
-        return self._read("WHERE substr(key,1,?)=? ORDER BY id", (len(prefix), prefix))
+        # As a range of keys, which their index answers however many entries there are.
+        return self._read("WHERE key>=? AND key<? ORDER BY id", (prefix, f"{prefix}\U0010ffff"))
 
     def prepared(self, entry_id: int, transaction_id: str, envelope: bytes) -> None:
         """Keep the signed envelope: from now on only this one may be submitted."""
@@ -193,11 +198,13 @@ class Outbox:
             "id, key, function, arguments, created, deadline, state, tries, transaction_id,"
             " envelope, block, note"
         )
-        with (
-            self._lock,
-            closing(self._db.execute(f"SELECT {columns} FROM outbox {where}", values)) as rows,
-        ):
-            return [_entry(row) for row in rows]
+        query = f"SELECT {columns} FROM outbox {where}"
+        with self._lock:
+            try:
+                with closing(self._db.execute(query, values)) as rows:
+                    return [_entry(row) for row in rows]
+            except sqlite3.Error as error:
+                raise OutboxError(f"cannot read the outbox: {error}") from error
 
 
 def _entry(row: tuple[object, ...]) -> Entry:

@@ -5,16 +5,18 @@ touches, and subscribers are told.
 """
 
 import dataclasses
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 
 from light_node.clock import Clock, MarketTime
 from light_node.market.slots import Slot, parse
 from light_node.market.units import EnergyWh, MoneyWhTick
 from light_node.mtc.timetable import Timetable
+from wallet_app.database import DatabaseError
 from wallet_app.trading.history import History, SlotRecord
 from wallet_app.trading.view import (
     AgentMode,
@@ -31,7 +33,11 @@ from wallet_app.trading.view import (
     WalletView,
 )
 
+_log = logging.getLogger(__name__)
+_WORST_FIRST = (Proof.DISPUTED, Proof.NONE, Proof.VERIFIED, Proof.AGREED, Proof.AUDITED)
 _EVENT_LINES = 100
+_ONCE = timedelta(hours=20)
+_KEPT, _KEPT_DAYS = 1000, timedelta(days=3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +68,7 @@ class TradingState:
         self._history, self._market_time, self._clock = history, market_time, clock
         self._lock = threading.RLock()
         self._records: dict[str, SlotRecord] = {}
+        self._unsaved: dict[str, SlotRecord] = {}
         self._callbacks: list[Callable[[frozenset[Change]], None]] = []
         self._events: deque[EventView] = deque(history.events(_EVENT_LINES), maxlen=_EVENT_LINES)
         self._suggestion: SuggestionView | None = None
@@ -77,7 +84,7 @@ class TradingState:
 
     def market_now(self) -> datetime:
         """Return the market time (aware UTC)."""
-        return self._market_time.at(self._clock.now())
+        return self._market_time.at(self._clock.now()).astimezone(UTC)
 
     def day(self, moment: datetime) -> tuple[datetime, datetime]:
         """Return start and end (aware) of the local day that holds ``moment``."""
@@ -118,7 +125,11 @@ class TradingState:
         with self._lock:
             callbacks = list(self._callbacks)
         for callback in callbacks:
-            callback(frozenset(changes))
+            try:
+                callback(frozenset(changes))
+            except Exception:  # noqa: BLE001 - reported, and what called must go on
+                # Called on the threads of meter, sender and lane: a screen must not stop those.
+                _log.exception("a subscriber failed")
 
     def record(self, slot: str) -> SlotRecord | None:
         """Return the record of ``slot``."""
@@ -126,12 +137,16 @@ class TradingState:
             return self._records.get(slot) or self._history.get(slot)
 
     def update(self, record: SlotRecord, *changes: Change) -> None:
-        """Keep ``record`` (durably) and tell who watches."""
+        """Keep ``record`` (durably) and tell who watches.
+
+        What the disk refuses is kept in memory and written with the next change.
+        """
         with self._lock:
-            if self._records.get(record.slot) == record:
+            if self._records.get(record.slot) == record and record.slot not in self._unsaved:
                 return
-            self._history.save(record)
-            self._records[record.slot] = record
+            problem = self._keep(record)
+        if problem:
+            self.say("error", problem)
         self.changed(*(changes or (Change.SLOT, Change.HISTORY)))
 
     def amend(self, slot: str, **values: object) -> SlotRecord | None:
@@ -140,9 +155,15 @@ class TradingState:
             record = self.record(slot)
             if record is None:
                 return None
-            record = dataclasses.replace(record, **values)  # type: ignore[arg-type]
-        self.update(record)
-        return record
+            amended = dataclasses.replace(record, **values)  # type: ignore[arg-type]
+            if amended == record and slot not in self._unsaved:
+                return record
+            # Read, changed and kept under one lock: others amend the same record.
+            problem = self._keep(amended)
+        if problem:
+            self.say("error", problem)
+        self.changed(Change.SLOT, Change.HISTORY)
+        return amended
 
     def records(self) -> list[SlotRecord]:
         """Return the records in memory, ascending by start."""
@@ -173,8 +194,16 @@ class TradingState:
             shown = self._standing
             if shown is None or (shown.slot, shown.round) != (slot, round_):
                 return
+            if not _tells_more(proof, shown.proof):
+                return
             self._standing = dataclasses.replace(shown, proof=proof)
         self.changed(Change.STANDING)
+
+    def prove_slot(self, slot: str, proof: Proof) -> None:
+        """Note how far the settlement of ``slot`` is verified; what was proved stays proved."""
+        record = self.record(slot)
+        if record is not None and _tells_more(proof, Proof(record.proof)):
+            self.amend(slot, proof=proof.value)
 
     def set_balance(self, balance: MoneyWhTick) -> None:
         """Show the account's balance."""
@@ -193,15 +222,22 @@ class TradingState:
         with self._lock:
             return self._agent
 
-    def say(self, kind: str, text: str, foreign: str = "") -> None:
-        """Add an activity line; the same line twice in a row is said once."""
+    def say(self, kind: str, text: str, foreign: str = "", *, once: bool = False) -> None:
+        """Add an activity line; the same line twice in a row is said once.
+
+        With ``once`` also what lies between does not matter: for news that a replayed event may
+        bring again. Never raises: a line that the disk refuses is shown all the same.
+        """
         event = EventView(self.market_now(), kind, text, foreign)
         with self._lock:
-            last = self._events[-1] if self._events else None
-            if last is not None and (last.kind, last.text) == (kind, text):
+            recent = [e for e in self._events if e.at > event.at - _ONCE] if once else []
+            if any((e.kind, e.text) == (kind, text) for e in [*recent, *list(self._events)[-1:]]):
                 return
-            self._history.add_event(event)
             self._events.append(event)
+            try:
+                self._history.add_event(event)
+            except DatabaseError as error:
+                _log.warning("an activity line was not kept: %s", error)
         self.changed(Change.EVENT)
 
     def view(self) -> WalletView:
@@ -238,13 +274,33 @@ class TradingState:
     def between(self, start: datetime, end: datetime) -> tuple[SlotView, ...]:
         """Return the slots that start in [start, end), ascending."""
         now = self.market_now()
-        return tuple(self._slot_view(r, now) for r in self._history.between(start, end))
+        found = {r.slot: r for r in self._history.between(start, end)}
+        with self._lock:
+            found |= {
+                r.slot: r for r in self._unsaved.values() if start <= parse(r.slot).starts_at < end
+            }
+        return tuple(self._slot_view(found[slot], now) for slot in sorted(found))
+
+    def _keep(self, record: SlotRecord) -> str:
+        """Take ``record`` and write it; return "" or why it could not be written (yet)."""
+        self._records[record.slot] = self._unsaved[record.slot] = record
+        if len(self._records) > _KEPT:
+            oldest = f"{self.market_now() - _KEPT_DAYS:%Y-%m-%dT%H:%MZ}"
+            self._records = {s: r for s, r in self._records.items() if s >= oldest}
+        try:
+            for waiting in list(self._unsaved.values()):
+                self._history.save(waiting)
+                del self._unsaved[waiting.slot]
+        except DatabaseError as error:
+            return str(error)
+        return ""
 
     def _slot_view(self, record: SlotRecord, now: datetime) -> SlotView:
         slot: Slot = parse(record.slot)
         gate = self.timetable.clears(slot)
         closes = (
-            self.timetable.round_closes(slot, record.round)
+            # A slot opened under another timetable may have more rounds than ours knows.
+            self.timetable.round_closes(slot, min(record.round, self.timetable.rounds))
             if record.phase == "quoting" and record.round
             else None
         )
@@ -252,6 +308,12 @@ class TradingState:
         if view.phase is Phase.CLEARED and slot.starts_at <= now < slot.ends_at:
             view = dataclasses.replace(view, phase=Phase.DELIVERING)
         return view
+
+
+def _tells_more(new: Proof, old: Proof) -> bool:
+    if Proof.DISPUTED in (new, old):
+        return new is Proof.DISPUTED
+    return _WORST_FIRST.index(new) > _WORST_FIRST.index(old)
 
 
 def _current(views: list[SlotView], now: datetime) -> SlotView | None:
@@ -267,10 +329,12 @@ def _quoting(views: list[SlotView], now: datetime) -> SlotView | None:
 
 
 def sums(slots: Sequence[SlotView], balance: MoneyWhTick | None) -> MoneyView:
-    """Return the sums over the settled ones of ``slots``; the proof is the weakest of theirs."""
+    """Return the sums over the settled ones of ``slots``; the proof is the weakest of theirs.
+
+    One disputed slot makes the sums disputed.
+    """
     settled = [s for s in slots if s.market_money is not None]
-    order = list(Proof)
-    worst = min((s.proof for s in settled), key=order.index, default=Proof.NONE)
+    worst = min((s.proof for s in settled), key=_WORST_FIRST.index, default=Proof.NONE)
     return MoneyView(
         market_money=MoneyWhTick(sum(s.market_money or 0 for s in settled)),
         grid_money=MoneyWhTick(sum(s.grid_money or 0 for s in settled)),
