@@ -4,10 +4,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from light_node.chain.errors import ChainError, NotVerified
+from light_node.chain.errors import NotVerified, StoreError, VerificationError
 from light_node.chain.node import LightNode
 from light_node.chain.status import Level, PeerStatus, SyncStatus
 from light_node.clock import Clock
+from light_node.fabric.errors import FabricError
 from light_node.fabric.identity import SigningIdentity
 from light_node.fabric.profile import NetworkProfile
 from wallet_app.trading.proofs import Proven
@@ -49,20 +50,23 @@ class LightNodeAdapter:
         return trust_view(self._node.status())
 
     def prove(self, block: int, transaction_id: str, timeout: float) -> Proven | None:
-        """Wait for the block to be verified, and a moment for a second organisation to agree."""
+        """Wait for the block to be verified, and a moment for a second organisation to agree.
+
+        None also when nobody serves the block's data now, or the header store cannot be read.
+        """
         began = time.monotonic()
         if not self._node.wait_height(block + 1, timeout):
             return None
         self._node.wait_height(block + 1, min(timeout, _AGREEMENT_S), agreed=True)
         try:
             found = self._node.transaction(block, transaction_id)
-        except NotVerified:
+            while found.level is Level.VERIFIED and time.monotonic() - began < _AGREEMENT_S:
+                time.sleep(0.05)
+                found = self._node.transaction(block, transaction_id)
+        except (NotVerified, StoreError, FabricError):
             return None
-        except ChainError:
+        except VerificationError:
             return Proven(Proof.DISPUTED, {})
-        while found.level is Level.VERIFIED and time.monotonic() - began < _AGREEMENT_S:
-            time.sleep(0.05)
-            found = self._node.transaction(block, transaction_id)
         if found.transaction is None or not found.is_valid:
             return Proven(Proof.DISPUTED, {})
         writes = {

@@ -7,8 +7,9 @@ found in a block whose header this node verified, with the very same value in it
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from light_node import jsonio
@@ -17,6 +18,9 @@ from wallet_app.trading.view import Proof, TrustView
 
 _log = logging.getLogger(__name__)
 _WAIT_S = 15.0
+_SLICE_S = 1.0
+_PAUSE_S = 0.2
+_TRIES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +55,21 @@ class Claim:
     transaction_id: str
     holds: Callable[[Mapping[str, bytes | None]], bool]
     done: Callable[[Proof], None]
+    tries: int = 0
 
 
 class Prover:
-    """A thread that proves claims in order. ``done`` is called from it with the result."""
+    """A thread that proves claims in order. ``done`` is called from it with the result.
+
+    A claim that cannot be proved yet, because the light node is behind or its peers are silent,
+    goes behind the others and is tried again for some minutes.
+    """
 
     def __init__(self, node: Node) -> None:
         """Prove with ``node``."""
         self._node = node
         self._queue: queue.SimpleQueue[Claim | None] = queue.SimpleQueue()
+        self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="prover", daemon=True)
 
     def start(self) -> None:
@@ -71,21 +81,24 @@ class Prover:
         self._queue.put(claim)
 
     def stop(self) -> None:
-        """End after the claim under way."""
+        """End at once; claims not proved yet are forgotten (a start derives them anew)."""
+        self._stopping.set()
         self._queue.put(None)
         if self._thread.is_alive():
             self._thread.join(_WAIT_S)
 
     def _run(self) -> None:
-        while (claim := self._queue.get()) is not None:
-            claim.done(self._prove(claim))
+        while (claim := self._queue.get()) is not None and not self._stopping.is_set():
+            proof = self._prove(claim)
+            if self._stopping.is_set():
+                return
+            if proof is Proof.NONE and claim.tries + 1 < _TRIES:
+                self._queue.put(replace(claim, tries=claim.tries + 1))
+            else:
+                claim.done(proof)
 
     def _prove(self, claim: Claim) -> Proof:
-        try:
-            proven = self._node.prove(claim.block, claim.transaction_id, _WAIT_S)
-        except FabricError as error:
-            _log.warning("block %d cannot be proved yet: %s", claim.block, error)
-            return Proof.NONE
+        proven = self._found(claim)
         if proven is None:
             return Proof.NONE
         try:
@@ -96,3 +109,17 @@ class Prover:
             _log.error("transaction %s wrote something else than was told", claim.transaction_id)
             return Proof.DISPUTED
         return proven.proof
+
+    def _found(self, claim: Claim) -> Proven | None:
+        """Ask the node in short slices, so that a stop is heard meanwhile."""
+        until = time.monotonic() + _WAIT_S
+        while not self._stopping.is_set() and time.monotonic() < until:
+            try:
+                proven = self._node.prove(claim.block, claim.transaction_id, _SLICE_S)
+            except FabricError as error:
+                _log.warning("block %d cannot be proved yet: %s", claim.block, error)
+                proven = None
+            if proven is not None:
+                return proven
+            self._stopping.wait(_PAUSE_S)
+        return None
