@@ -7,7 +7,7 @@ one tells them. What no source gives stays unknown.
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Protocol
@@ -16,13 +16,14 @@ import numpy as np
 
 from light_node.clock import Clock, MarketTime
 from wallet_app.meter.events import Reading
-from wallet_app.meter.plausibility import Limits, Memory, judge
+from wallet_app.meter.plausibility import REGISTERS, Limits, Memory, Verdict, judge
 from wallet_app.meter.recording import ReadingStore
 from wallet_app.meter.session import MeterStatus
 from wallet_app.trading.view import LiveView
 
 _POINTS = 4000
 _COUNTERS_KEPT = 1200
+_FIRST_FEW = 100
 _TELEMETRY = ("roof_w", "house_w", "battery_w", "battery_wh", "roof_wh", "house_wh")
 
 
@@ -60,7 +61,9 @@ class Telemetry:
             numbers = [line[name] for name in _TELEMETRY]
         except (KeyError, TypeError, ValueError):
             return None
-        if market.tzinfo is None or not all(type(n) is int and abs(n) < 10**9 for n in numbers):
+        if market.tzinfo is None or not 1970 < market.year < 3000:
+            return None
+        if not all(type(n) is int and abs(n) < 10**9 for n in numbers):
             return None
         return cls(market, *numbers)
 
@@ -115,7 +118,7 @@ class LiveFeed:
         self._series: deque[tuple[float, int]] = deque(maxlen=_POINTS)
         self._roof_day: tuple[datetime, int] | None = None
         self._counters: deque[tuple[float, int]] = deque(maxlen=_COUNTERS_KEPT)
-        self._base: tuple[datetime, Decimal, Decimal] | None = None
+        self._base: _DayBase | None = None
 
     def take_reading(self, reading: Reading) -> None:
         """Judge, record and show a reading. ``RecordingError`` passes: nothing is pretended."""
@@ -130,7 +133,7 @@ class LiveFeed:
             self._reading = reading
             if reading.power_w is not None:
                 self._series.append((market.timestamp(), int(reading.power_w)))
-            self._count_day(market, reading)
+            self._count_day(market, reading, verdict)
         self._on_change()
 
     def take_status(self, status: MeterStatus) -> None:
@@ -233,21 +236,61 @@ class LiveFeed:
         with self._lock:
             return tuple(point for point in self._series if point[0] >= start)
 
-    def _count_day(self, market: datetime, reading: Reading) -> None:
-        day = self._day_start(market)
-        if self._base is None or self._base[0] != day:
-            self._base = (day, reading.import_kwh or Decimal(0), reading.export_kwh or Decimal(0))
+    def _count_day(self, market: datetime, reading: Reading, verdict: Verdict) -> None:
+        day, base = self._day_start(market), self._base
+        if base is None or (base.day, base.meter_id) != (day, reading.meter_id):
+            base = self._day_base(day, reading)
+        else:
+            # A register that went round through 0 goes on counting from below it.
+            imported, exported = (
+                start if start is None else start - verdict.rolled_over.get(name, Decimal(0))
+                for name, start in zip(REGISTERS, (base.import_kwh, base.export_kwh), strict=True)
+            )
+            base = replace(base, import_kwh=imported, export_kwh=exported)
+        self._base = base
+
+    def _day_base(self, day: datetime, reading: Reading) -> "_DayBase":
+        """Return the registers at the start of the day, or at its first reading on record."""
+        since = self._market_time.to_wall(day)
+        found = self._store.energy_between(reading.meter_id, since, reading.host_time)
+        if found is not None and found.import_wh is not None and found.export_wh is not None:
+            gone = Decimal(found.import_wh) / 1000, Decimal(found.export_wh) / 1000
+            imported, exported = (
+                now if now is None else now - part
+                for now, part in zip((reading.import_kwh, reading.export_kwh), gone, strict=True)
+            )
+            return _DayBase(day, reading.meter_id, imported, exported)
+        today = self._store.series(reading.meter_id, since, reading.host_time, limit=_FIRST_FEW)
+        first = next((r.reading for r in today if r.accepted), reading)
+        return _DayBase(day, reading.meter_id, first.import_kwh, first.export_kwh)
 
     def _today(self, reading: Reading | None) -> tuple[int | None, int | None]:
-        if reading is None or self._base is None:
+        base = self._base
+        if reading is None or base is None or base.meter_id != reading.meter_id:
             return None, None
-        _, imported, exported = self._base
-        return _wh(reading.import_kwh) - _wh(imported), _wh(reading.export_kwh) - _wh(exported)
+        return (
+            _gone(base.import_kwh, reading.import_kwh),
+            _gone(base.export_kwh, reading.export_kwh),
+        )
 
     def _roof_today(self, telemetry: Telemetry | None) -> int | None:
         if telemetry is None or self._roof_day is None:
             return None
         return telemetry.roof_wh - self._roof_day[1]
+
+
+@dataclass(frozen=True, slots=True)
+class _DayBase:
+    """The registers of a meter where the local day began."""
+
+    day: datetime
+    meter_id: str
+    import_kwh: Decimal | None
+    export_kwh: Decimal | None
+
+
+def _gone(start: Decimal | None, now: Decimal | None) -> int | None:
+    return None if start is None or now is None else _wh(now) - _wh(start)
 
 
 def _wh(kwh: Decimal | None) -> int:
