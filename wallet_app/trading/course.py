@@ -5,7 +5,6 @@ earlier step remembers, so that a wallet started in the middle of a slot joins w
 """
 
 import hashlib
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,6 +18,7 @@ from light_node.market.slots import Slot, parse
 from light_node.market.units import EnergyWh, MoneyWhTick, PriceTick
 from light_node.mtc.timetable import Timetable
 from wallet_app.i18n import tr
+from wallet_app.meter.recording import RecordingError
 from wallet_app.strategy.forecast import SlotEnergy
 from wallet_app.strategy.limits import DayTotals, Limits, Verdict, check
 from wallet_app.strategy.suggest import Suggestion
@@ -26,15 +26,16 @@ from wallet_app.trading.history import History, SlotRecord
 from wallet_app.trading.lane import Timetabler
 from wallet_app.trading.live import Inverter, LiveFeed
 from wallet_app.trading.market import MarketReader, Standing
-from wallet_app.trading.messages import quote_message, reading_message
-from wallet_app.trading.outbox import Outbox
+from wallet_app.trading.messages import quote_message, read_quote, reading_message
+from wallet_app.trading.outbox import Entry, EntryState, Outbox
 from wallet_app.trading.planner import Planner
 from wallet_app.trading.state import TradingState
 from wallet_app.trading.view import AgentMode, StandingView, SuggestionView
 
-_log = logging.getLogger(__name__)
 _REREAD = timedelta(milliseconds=150)
 _REREADS = 20
+_A_MOMENT = timedelta(milliseconds=1)
+_AT_ITS_START = 0.95  # of the slot is left: the order is not late
 
 
 class NotNow(Exception):
@@ -70,6 +71,7 @@ class Course:
         """Work with ``tools``; nothing happens before the first slot is seen."""
         self._t = tools
         self._me = tools.state.about.participant
+        self._scheduled: set[str] = set()
 
     def seen(self, slot: LedgerSlot) -> None:
         """Take up a slot as the ledger has it; harmless to repeat."""
@@ -77,28 +79,30 @@ class Course:
         if record is None:
             record = SlotRecord(slot.slot, slot.floor, slot.cap, rounds=slot.rounds)
             self._t.state.update(record)
-            self._schedule(slot.interval)
-        elif record.phase != slot.phase.value:
+        if slot.slot not in self._scheduled:  # in this run: a start derives all timers anew
+            self._scheduled.add(slot.slot)
             self._schedule(slot.interval)
         record = self._t.state.amend(slot.slot, phase=slot.phase.value, round=slot.round) or record
-        if slot.phase is LedgerPhase.QUOTING and self._own_book_quote(record) is None:
+        if not self._quoted(record) and slot.phase is LedgerPhase.QUOTING:
             self._first_quote(slot)
 
     def standing_published(self, slot: LedgerSlot, standing: Standing) -> None:
-        """Answer a standing: show it, and quote anew if that is strictly better."""
-        own = standing.quote_of(self._me)
+        """Answer a standing: show it, and quote anew if that is strictly better.
+
+        A standing that a later one or the clearing has overtaken changes nothing any more: events
+        come again after a restart.
+        """
+        self._t.state.amend(slot.slot, phase=slot.phase.value, round=slot.round)
+        published = slot.round if slot.phase is LedgerPhase.FINAL else slot.round - 1
+        before = (LedgerPhase.QUOTING, LedgerPhase.CLOSED, LedgerPhase.FINAL)
+        if slot.phase not in before or standing.round < published:
+            return
         self._t.state.amend(
-            slot.slot,
-            phase=slot.phase.value,
-            round=slot.round,
-            matched_wh=int(standing.fills.get(self._me, 0)),
-            price=standing.price,
+            slot.slot, matched_wh=int(standing.fills.get(self._me, 0)), price=standing.price
         )
         self._t.state.set_standing(_standing_view(standing, self._me))
-        if own is None or standing.final:
-            return
-        record = self._t.state.record(slot.slot)
-        if record is None:
+        own = standing.quote_of(self._me)
+        if own is None or standing.final or slot.phase is not LedgerPhase.QUOTING:
             return
         suggestion = self._suggest(slot, standing=standing, quoted=own)
         if suggestion.side is None or suggestion.price == own.price:
@@ -123,6 +127,7 @@ class Course:
                     kwh=f"{own_wh / 1000:.2f}",
                     price=f"{price / 10_000:.4f}",
                 ),
+                once=True,
             )
         self._schedule(slot.interval)
 
@@ -145,29 +150,42 @@ class Course:
         verdict = self.verdict(slot_id, quote)
         if not verdict.allowed:
             raise NotNow(verdict.long)
-        slot = parse(slot_id)
-        message = quote_message(self._t.signer, slot_id, record.round, self._t.address, quote)
-        count = len(self._t.outbox.entries(f"quote|{slot_id}|{record.round}|"))
-        closes = self._t.timetable.round_closes(slot, record.round)
+        before = self._t.outbox.entries(f"quote|{slot_id}|{record.round}|")
+        if before and not before[-1].failed and read_quote(before[-1].arguments[0])[1] == quote:
+            return  # this very quote is on its way, or there already
+        closes = self._t.timetable.round_closes(
+            parse(slot_id), min(record.round, self._t.timetable.rounds)
+        )
         self._t.outbox.put(
-            f"quote|{slot_id}|{record.round}|{count}",
+            f"quote|{slot_id}|{record.round}|{len(before)}",
             "SubmitQuote",
-            [message],
+            [quote_message(self._t.signer, slot_id, record.round, self._t.address, quote)],
             created=self._t.clock.now(),
             deadline=self._t.market_time.to_wall(closes),
         )
         self._t.state.amend(slot_id, quoted_wh=energy, quoted_price=price, quote_state="waiting")
         self._t.wake_sender()
 
+    def objection(self, entry: Entry) -> str:
+        """Return why the user's limits forbid signing ``entry`` now, "" if they do not.
+
+        Asked by the sender, on its thread, right before a transaction is endorsed and signed: what
+        lay in the outbox while limits changed or the day went on is held against them as well.
+        """
+        if entry.function != "SubmitQuote":
+            return ""
+        try:
+            slot_id, quote = read_quote(entry.arguments[0])
+            verdict = self.verdict(slot_id, quote)
+        except ValueError as error:
+            return tr("the kept quote cannot be read: {why}", why=str(error))
+        return "" if verdict.allowed else verdict.long
+
     def verdict(self, slot_id: str, quote: Quote) -> Verdict:
         """Hold a quote against the user's limits, with the day's totals so far."""
         now = self._t.state.market_now()
         start, end = self._t.state.day(parse(slot_id).starts_at)
-        day = [
-            r
-            for r in self._t.history.between(start, end)
-            if r.slot != slot_id and r.quote_state in ("waiting", "sent", "committed")
-        ]
+        day = [r for r in self._t.history.between(start, end) if r.slot != slot_id]
         loss = sum(
             (r.grid_only_money or 0)
             - (r.market_money or 0)
@@ -223,8 +241,22 @@ class Course:
             self._t.state.set_agent(mode, str(refusal))
             self._t.state.say("warning", tr("No quote: {why}", why=str(refusal)))
 
-    def _own_book_quote(self, record: SlotRecord) -> int | None:
-        return record.quoted_price
+    def _quoted(self, record: SlotRecord) -> bool:
+        """Tell whether a quote was made; a kill may have left it in the outbox alone."""
+        if record.quoted_price is not None:
+            return True
+        kept = [e for e in self._t.outbox.entries(f"quote|{record.slot}|") if not e.failed]
+        if not kept:
+            return False
+        _, quote = read_quote(kept[-1].arguments[0])
+        self._t.state.amend(
+            record.slot,
+            side=quote.side.value,
+            quoted_wh=int(quote.energy),
+            quoted_price=int(quote.price),
+            quote_state=quote_state(kept[-1]),
+        )
+        return True
 
     def _schedule(self, slot: Slot) -> None:
         """Set the timers of a slot; timers that are due already run at once."""
@@ -234,6 +266,11 @@ class Course:
             at(slot.starts_at, f"start|{slot.id}", lambda: self._start_delivery(slot))
         if now < self._t.timetable.readings_due(slot):
             at(slot.ends_at, f"end|{slot.id}", lambda: self._end_delivery(slot, 0))
+
+    def _share_left(self, slot: Slot) -> float:
+        now = self._t.state.market_now()
+        left = (slot.ends_at - now) / timedelta(seconds=slot.length_s)
+        return 1.0 if left > _AT_ITS_START else max(left, 0.0)
 
     def _start_delivery(self, slot: Slot) -> None:
         """Order the battery about for the slot that starts now."""
@@ -245,31 +282,42 @@ class Course:
         # while it can, and the grid what is left ([H] section 4).
         sold = record.matched_wh if record.side == "sell" else 0
         bought = record.matched_wh if record.side == "buy" else 0
-        inverter.hold_grid(bought - sold, slot.ends_at)
+        # After a restart in the middle, only what belongs to the rest of the slot.
+        inverter.hold_grid(round((bought - sold) * self._share_left(slot)), slot.ends_at)
 
     def _end_delivery(self, slot: Slot, attempt: int) -> None:
         """Read the registers at the slot's end, learn from them, and sign the reading."""
+        if self._t.outbox.get(f"reading|{slot.id}") is not None:
+            return  # an earlier run came this far
         if attempt == 0:
             self._t.read_meter_now()
-        energy = self._t.live.energy(slot.starts_at, slot.ends_at)
+        due = self._t.market_time.to_wall(self._t.timetable.readings_due(slot))
+        late = self._t.clock.now() >= due
+        try:
+            energy = self._t.live.energy(slot.starts_at, slot.ends_at)
+        except RecordingError as error:
+            self._t.state.say("error", str(error))
+            energy = None
         natural = self._t.live.natural_wh(slot.starts_at, slot.ends_at)
-        awaited = energy is None or (natural is None and self._t.inverter is not None)
-        if energy is None or (awaited and attempt < _REREADS):
-            if attempt < _REREADS:
-                later = self._t.clock.now() + _REREAD
-                self._t.timetabler.at(
-                    self._t.market_time.at(later),
-                    f"end|{slot.id}",
-                    lambda: self._end_delivery(slot, attempt + 1),
-                )
-            else:
-                self._t.state.say(
-                    "warning",
-                    tr(
-                        "{slot}: no meter reading; the market will estimate it",
-                        slot=self._t.state.local_time(slot),
-                    ),
-                )
+        lagging = natural is None and self._t.inverter is not None and attempt < _REREADS
+        if (energy is None or lagging) and not late:
+            # A cable that is pulled or a meter that is slow may be back before readings are due.
+            pause = _REREAD * max(attempt - _REREADS, 1)
+            later = min(self._t.clock.now() + pause, due + _A_MOMENT)
+            self._t.timetabler.at(
+                self._t.market_time.at(later),
+                f"end|{slot.id}",
+                lambda: self._end_delivery(slot, attempt + 1),
+            )
+            return
+        if energy is None:
+            self._t.state.say(
+                "warning",
+                tr(
+                    "{slot}: no meter reading; the market will estimate it",
+                    slot=self._t.state.local_time(slot),
+                ),
+            )
             return
         net = energy.net_wh if natural is None else natural
         past = SlotEnergy(slot.starts_at, slot.length_s, net)
@@ -282,7 +330,7 @@ class Course:
             "SubmitReading",
             [reading_message(self._t.signer, slot.id, self._me, energy, meter)],
             created=self._t.clock.now(),
-            deadline=self._t.market_time.to_wall(self._t.timetable.readings_due(slot)),
+            deadline=due,
         )
         self._t.wake_sender()
 
@@ -325,9 +373,19 @@ def _standing_view(standing: Standing, me: str) -> StandingView:
     )
 
 
+def quote_state(entry: Entry) -> str:
+    """Return what ``SlotView.quote_state`` says of an outbox entry."""
+    if entry.failed:
+        return f"refused: {entry.note}"
+    # Signed and not handed over yet is still waiting, for the user.
+    return "waiting" if entry.state is EntryState.PREPARED else entry.state.value
+
+
 def _traded(record: SlotRecord) -> int:
-    settled_or_final = record.phase not in ("quoting", "closed")
-    return record.matched_wh if settled_or_final else record.quoted_wh
+    open_quote = record.quote_state in ("waiting", "sent", "committed")
+    if record.phase in ("quoting", "closed") and open_quote:
+        return record.quoted_wh
+    return record.matched_wh  # of a refused change, too: the quote before it stands
 
 
 def _energy(value: int | None) -> EnergyWh | None:

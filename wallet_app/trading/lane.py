@@ -4,7 +4,6 @@ Ledger events, timer jobs and the user's commands are closures on one queue, so 
 needs no locks of its own against itself.
 """
 
-import logging
 import queue
 import threading
 from collections.abc import Callable
@@ -13,12 +12,12 @@ from datetime import UTC, datetime
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.date import DateTrigger
+from apscheduler.triggers.interval import IntervalTrigger
 
 from light_node.clock import MarketTime
 
-_log = logging.getLogger(__name__)
-
 Work = Callable[[], None]
+_HEARTBEAT_S = 5
 
 
 class Lane:
@@ -49,7 +48,6 @@ class Lane:
             try:
                 work()
             except Exception as error:  # noqa: BLE001 - reported, and the lane must outlive it
-                _log.exception("work on the lane failed")
                 self._on_error(error)
 
 
@@ -58,7 +56,8 @@ class Timetabler:
 
     APScheduler would drop jobs missed during sleep by default; here a job that was due while the
     machine slept or the clock jumped runs as soon as it can, and decides itself whether it still
-    makes sense.
+    makes sense. It waits on a clock that stands still during sleep, so a heartbeat makes it look
+    at the wall clock every few seconds.
     """
 
     def __init__(self, market_time: MarketTime, lane: Lane) -> None:
@@ -72,6 +71,7 @@ class Timetabler:
 
     def start(self) -> None:
         """Start the clockwork."""
+        self._scheduler.add_job(_beat, IntervalTrigger(seconds=_HEARTBEAT_S, timezone=UTC))
         self._scheduler.start()
 
     def at(self, market: datetime, key: str, work: Work) -> None:
@@ -87,4 +87,8 @@ class Timetabler:
     def stop(self) -> None:
         """Stop; jobs that have not begun are forgotten (a start derives them anew)."""
         if self._scheduler.running:
-            self._scheduler.shutdown(wait=False)
+            self._scheduler.shutdown()
+
+
+def _beat() -> None:
+    """Do nothing: that the scheduler wakes up is all that is wanted."""

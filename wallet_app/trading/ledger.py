@@ -58,7 +58,10 @@ class Ledger(Protocol):
         ...
 
     def events(self, start_block: int | None) -> Iterator[LedgerEvent]:
-        """Yield the contract's events from ``start_block`` (None: from now on) until closed."""
+        """Return the contract's events from ``start_block`` (None: from now on) until closed.
+
+        "Now" is when this is called, not when the first event is asked for.
+        """
         ...
 
     def close(self) -> None:

@@ -5,7 +5,8 @@ from typing import Any
 
 from light_node import jsonio
 from light_node.fabric.crypto import Signer
-from light_node.market.quotes import Quote
+from light_node.market.quotes import Quote, Side
+from light_node.market.units import EnergyWh, PriceTick
 from wallet_app.settings import Settings
 from wallet_app.trading.live import MeteredEnergy
 
@@ -24,6 +25,23 @@ def quote_message(signer: Signer, slot: str, round_: int, address: str, quote: Q
             "price": quote.price,
         },
     )
+
+
+def read_quote(message: str) -> tuple[str, Quote]:
+    """Return slot and quote of a SubmitQuote argument; ``JsonError`` if it is none."""
+    fields = jsonio.mapping(jsonio.strict_loads(message), "a quote")
+    try:
+        quote = Quote(
+            jsonio.string(fields, "participant", max_length=256),
+            Side(jsonio.string(fields, "side", max_length=8)),
+            EnergyWh(jsonio.integer(fields, "energy_wh")),
+            PriceTick(jsonio.integer(fields, "price")),
+        )
+    except jsonio.JsonError:
+        raise
+    except ValueError as error:
+        raise jsonio.JsonError(f"a quote: {error}") from error
+    return jsonio.string(fields, "slot", max_length=64), quote
 
 
 def reading_message(

@@ -9,6 +9,7 @@ from light_node.fabric import endorsement
 from light_node.fabric.channel_config import ChannelConfig
 from light_node.fabric.connection import connect
 from light_node.fabric.errors import MalformedMessage, TimedOut
+from light_node.fabric.events import EventStream
 from light_node.fabric.gateway import Endorsed, Gateway
 from light_node.fabric.identity import SigningIdentity
 from light_node.fabric.profile import NetworkProfile
@@ -26,8 +27,8 @@ class GatewayLedger:
         """Connect (lazily: a peer that is down now may come later)."""
         peer = profile.organization(identity.msp_id).peers[0]
         self._chaincode = profile.chaincode
-        self._channel = connect(peer.address, peer.tls_root_pem)
         config = ChannelConfig.from_block(profile.trust_root.config_block)
+        self._channel = connect(peer.address, peer.tls_root_pem)
         self._gateway = Gateway(
             self._channel,
             identity,
@@ -59,15 +60,24 @@ class GatewayLedger:
         return Outcome(status.code, status.block_number)
 
     def events(self, start_block: int | None) -> Iterator[LedgerEvent]:
-        """Yield the contract's events until :meth:`close`; reconnects by itself."""
-        for block in self._gateway.events(self._chaincode, start_block):
-            for event in block.events:
-                payload = jsonio.strict_loads(event.payload)
-                if not isinstance(payload, dict):
-                    raise MalformedMessage("an event of the market holds no JSON object")
-                yield LedgerEvent(event.name, payload, event.transaction_id, block.block_number)
+        """Return the contract's events until :meth:`close`; the stream reconnects by itself.
+
+        Where it starts is settled before this returns, so that nothing is missed between a look
+        at the ledger afterwards and the first event.
+        """
+        return _decoded(self._gateway.events(self._chaincode, start_block))
 
     def close(self) -> None:
         """End event streams and connections."""
         self._gateway.close()
         self._channel.close()
+
+
+def _decoded(stream: EventStream) -> Iterator[LedgerEvent]:
+    with stream:
+        for block in stream:
+            for event in block.events:
+                payload = jsonio.strict_loads(event.payload)
+                if not isinstance(payload, dict):
+                    raise MalformedMessage("an event of the market holds no JSON object")
+                yield LedgerEvent(event.name, payload, event.transaction_id, block.block_number)

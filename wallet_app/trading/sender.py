@@ -4,7 +4,6 @@ Every step is written to the outbox before the next one is taken, so that a kill
 instructions costs a repetition and never a loss or a second commit.
 """
 
-import logging
 import threading
 from collections.abc import Callable
 from datetime import timedelta
@@ -14,12 +13,11 @@ from light_node.fabric.errors import (
     AccessDenied,
     ContractRefused,
     FabricError,
+    Unavailable,
     UntrustedResponse,
 )
 from wallet_app.trading.ledger import Ledger
-from wallet_app.trading.outbox import Entry, EntryState, Outbox, OutboxError
-
-_log = logging.getLogger(__name__)
+from wallet_app.trading.outbox import Entry, EntryState, Outbox
 
 MAX_TRIES = 6
 """New transactions built for one entry before it is given up as refused."""
@@ -39,10 +37,15 @@ class Sender:
         *,
         on_change: Callable[[Entry], None] = lambda entry: None,
         guard: Callable[[Entry], str] = lambda entry: "",
+        on_problem: Callable[[Exception], None] = lambda error: None,
     ) -> None:
-        """``guard`` returns "" to allow, else the reason why this entry must not be signed."""
+        """``guard`` returns "" to allow, else the reason why this entry must not be signed.
+
+        ``on_problem`` is told of what stopped a step and is no answer of the network, such as a
+        full disk; the step is tried again.
+        """
         self._outbox, self._ledger, self._clock = outbox, ledger, clock
-        self._on_change, self._guard = on_change, guard
+        self._on_change, self._guard, self._on_problem = on_change, guard, on_problem
         self._wake, self._stopping = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="sender", daemon=True)
         self._failures = 0
@@ -65,18 +68,21 @@ class Sender:
     def step(self) -> bool:
         """Take one entry one run further; True if anything was open. (The thread's loop body.)"""
         entries = self._outbox.open_entries()
+        failed = False
         for entry in entries:
             if self._stopping.is_set():
                 return True
             try:
                 self._advance(entry)
-                self._failures = 0
             except FabricError as error:
-                self._failures += 1
+                failed = True
                 self._outbox.noted(entry.id, str(error))
                 self._changed(entry.key)
-                return True  # the next entry would meet the same silence
+                if isinstance(error, Unavailable):
+                    break  # the next entry would meet the same silence
+                continue
             self._changed(entry.key)
+        self._failures = self._failures + 1 if failed else 0
         return bool(entries)
 
     def _run(self) -> None:
@@ -84,13 +90,13 @@ class Sender:
             self._wake.clear()
             try:
                 open_entries = self.step()
-            except OutboxError:
-                # A full disk: nothing was promised, nothing is lost; try again when there is room.
-                _log.exception("the outbox cannot be written")
+            except Exception as error:  # noqa: BLE001 - reported, and the thread must outlive it
+                # A full disk, mostly: nothing was promised, nothing is lost; try again later.
+                self._on_problem(error)
                 open_entries, self._failures = True, self._failures + 1
             if open_entries and self._failures:
                 self._wake.wait(_BACK_OFF_S[min(self._failures, len(_BACK_OFF_S)) - 1])
-            elif not self._outbox.open_entries():
+            elif not open_entries:
                 self._wake.wait(60.0)
 
     def _advance(self, entry: Entry) -> None:

@@ -5,7 +5,6 @@ commands. What has to reach the ledger goes into the outbox; what the screens sh
 :class:`~wallet_app.trading.view.WalletView` built from immutable records.
 """
 
-import logging
 import threading
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
@@ -13,23 +12,25 @@ from pathlib import Path
 
 from light_node import jsonio
 from light_node.contract.slots import Phase as LedgerPhase
+from light_node.contract.slots import SlotRecord as LedgerSlot
 from light_node.fabric.errors import ContractRefused, FabricError
 from light_node.market.slots import parse
 from light_node.market.units import EnergyWh, PriceTick
+from wallet_app.database import DatabaseError
 from wallet_app.i18n import tr
-from wallet_app.trading.course import Course, NotNow, Tools
+from wallet_app.trading.course import Course, NotNow, Tools, quote_state
 from wallet_app.trading.export import write_csv
 from wallet_app.trading.lane import Lane
 from wallet_app.trading.ledger import Ledger, LedgerEvent
 from wallet_app.trading.market import settlement_written, standing_written
-from wallet_app.trading.outbox import Entry, EntryState
+from wallet_app.trading.outbox import Entry, EntryState, OutboxError
 from wallet_app.trading.proofs import Claim, Node, Prover
 from wallet_app.trading.sender import Sender
 from wallet_app.trading.view import AgentMode, Change, Proof, SlotView, WalletView
 
-_log = logging.getLogger(__name__)
 _RETRY_S = 2.0
 _COMMAND_S = 10.0
+_EVENTS_BLOCK = "events_block"
 
 
 class TradingSession:
@@ -56,12 +57,17 @@ class TradingSession:
         self._node = node
         self._stopping = threading.Event()
         self._follower = threading.Thread(target=self._follow, name="events", daemon=True)
+        self._owed: dict[str, int] = {}  # block of each event that could not be dealt with yet
+        self._newest = 0
         self._state.feed(tools.live.view, tools.live.series, node.trust)
 
     # -- life -----------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start trading: the outbox first, then the timetable, then the events."""
+        """Start trading: the outbox first, then the timetable, then the events.
+
+        ``DatabaseError`` if the history cannot be read; then :meth:`stop` still ends it all.
+        """
         for energy in self._t.history.energies(self._state.market_now() - timedelta(days=70)):
             self._t.planner.learn(energy)
         self._lane.start()
@@ -78,7 +84,17 @@ class TradingSession:
         self._sender.stop()
         self._lane.stop()
         self._prover.stop()
-        self._follower.join(5.0)
+        if self._follower.is_alive():
+            self._follower.join(5.0)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the session is ending, when what it asked for fails by its own doing."""
+        return self._stopping.is_set()
+
+    def objection(self, entry: Entry) -> str:
+        """Return why ``entry`` must not be signed, "" if it may be (asked by the sender)."""
+        return self._course.objection(entry)
 
     def entry_changed(self, entry: Entry) -> None:
         """Show what became of an outbox entry (called by the sender)."""
@@ -125,90 +141,134 @@ class TradingSession:
         """Keep up with the market: where it stands, then every event; through all failures."""
         while not self._stopping.is_set():
             try:
-                start = self._t.history.fact("events_block")
-                stream = self._ledger.events(int(start) if start else None)
+                # The stream first: what happens while the slots are looked up comes as an event.
+                stream = self._ledger.events(self._first_block())
                 self._lane.put(self._catch_up)
                 for event in stream:
                     self._lane.put(lambda e=event: self._take(e))  # type: ignore[misc]
-            except (FabricError, jsonio.JsonError) as error:
-                if self._stopping.is_set():
-                    return
-                foreign = error.foreign if isinstance(error, FabricError) else ""
-                self._state.say(
-                    "warning", tr("The market does not answer: {why}", why=str(error)), foreign
-                )
+            except (FabricError, jsonio.JsonError, DatabaseError) as error:
+                self._unanswered(error)
             self._stopping.wait(_RETRY_S)
 
+    def _first_block(self) -> int | None:
+        block = self._t.history.fact(_EVENTS_BLOCK)
+        return int(block) if block else None
+
+    def _unanswered(self, error: Exception) -> None:
+        if self._stopping.is_set():
+            return
+        foreign = error.foreign if isinstance(error, FabricError) else ""
+        self._state.say("warning", tr("The market does not answer: {why}", why=str(error)), foreign)
+
+    def _again(self, key: str, work: Callable[[], None]) -> None:
+        """Put ``work`` on the lane once more, after a pause; one of each ``key`` at a time."""
+        later = self._t.clock.now() + timedelta(seconds=_RETRY_S)
+        self._t.timetabler.at(self._t.market_time.at(later), key, work)
+
     def _catch_up(self) -> None:
-        """Enter the market if need be, and take up the slots around now."""
+        """Enter the market if need be, and take up the slots around now; until that succeeds."""
+        try:
+            self._enter()
+            now = self._state.market_now()
+            first, end = (
+                f"{t:%Y-%m-%dT%H:%MZ}" for t in (now - timedelta(days=1), now + timedelta(days=2))
+            )
+            for slot in self._t.reader.slots(first, end):
+                self._join(slot)
+        except FabricError as error:
+            self._unanswered(error)
+            self._again("catch up", self._catch_up)
+
+    def _enter(self) -> None:
         try:
             self._t.reader.participant(self._state.about.participant)
         except ContractRefused as refusal:
             if refusal.code != "UNKNOWN_PARTICIPANT":
                 raise
+            before = self._t.outbox.entries("admit|")
+            if before and not before[-1].failed:
+                return  # on its way
+            now = self._t.clock.now()
             self._t.outbox.put(
-                "admit",
+                f"admit|{len(before)}",
                 "Admit",
                 [self._admission],
-                created=self._t.clock.now(),
-                deadline=self._t.clock.now() + timedelta(days=3650),
+                created=now,
+                deadline=now + timedelta(days=3650),
             )
             self._sender.wake()
-        now = self._state.market_now()
-        first, end = (
-            f"{t:%Y-%m-%dT%H:%MZ}" for t in (now - timedelta(days=1), now + timedelta(days=2))
-        )
-        known = {r.slot: r.phase for r in self._state.records()}
-        for slot in self._t.reader.slots(first, end):
-            if known.get(slot.slot) == "settled":
-                continue
-            self._course.seen(slot)
-            if slot.phase is LedgerPhase.SETTLED:
-                self._settled(slot.slot, None)
+
+    def _join(self, slot: LedgerSlot) -> None:
+        """Take a slot up where it stands, whatever of it was missed."""
+        record = self._state.record(slot.slot)
+        if record is not None and record.phase == "settled" and record.proof != Proof.NONE.value:
+            return
+        self._course.seen(slot)
+        self._mend_quote_state(slot.slot)
+        if slot.phase in (LedgerPhase.QUOTING, LedgerPhase.CLOSED, LedgerPhase.FINAL):
+            published = slot.round if slot.phase is LedgerPhase.FINAL else slot.round - 1
+            if published:
+                standing = self._t.reader.standing(slot.slot, published)
+                self._course.standing_published(slot, standing)
+        elif slot.phase in (LedgerPhase.CLEARED, LedgerPhase.SETTLING):
+            self._cleared(slot)
+        elif slot.phase is LedgerPhase.SETTLED:
+            self._settled(slot.slot, None)
 
     def _take(self, event: LedgerEvent) -> None:
-        """Deal with one event, then remember that it was dealt with."""
-        slot_id = event.payload.get("slot")
-        if isinstance(slot_id, str):
-            self._dispatch(event, slot_id)
+        """Deal with one event, then remember that it was dealt with.
+
+        An event whose queries found nobody is kept and tried again; until then a restart begins
+        at its block.
+        """
+        slot_id, transaction = event.payload.get("slot"), event.transaction_id
+        try:
+            if isinstance(slot_id, str):
+                self._dispatch(event, slot_id)
+        except (ContractRefused, jsonio.JsonError) as error:
+            self._unanswered(error)  # asking again would bring the same answer
+        except FabricError as error:
+            self._owed[transaction] = event.block
+            self._unanswered(error)
+            self._again(f"event|{transaction}|{event.name}", lambda: self._take(event))
+            return
+        self._owed.pop(transaction, None)
+        self._newest = max(self._newest, event.block)
         # The block may hold further events, so the next start reads it again: handlers repeat
         # without harm.
-        self._t.history.set_fact("events_block", str(event.block))
+        self._t.history.set_fact(_EVENTS_BLOCK, str(min([self._newest, *self._owed.values()])))
 
     def _dispatch(self, event: LedgerEvent, slot_id: str) -> None:
         slot = self._t.reader.slot(slot_id)
-        if event.name == "SlotOpened":
-            self._course.seen(slot)
-        elif event.name == "RoundClosed":
-            self._state.amend(slot_id, phase=slot.phase.value, round=slot.round)
-        elif event.name == "StandingPublished":
+        self._course.seen(slot)
+        if event.name == "StandingPublished":
             number = jsonio.integer(event.payload, "round", low=1, high=9)
-            self._course.seen(slot)
             standing = self._t.reader.standing(slot_id, number)
             self._course.standing_published(slot, standing)
             self._prove(
-                event,
+                event.block,
+                event.transaction_id,
                 lambda writes: standing_written(writes, standing),
                 lambda proof: self._state.prove_standing(slot_id, number, proof),
             )
         elif event.name == "SlotCleared":
-            self._course.seen(slot)
-            price, own = self._t.reader.clearing(slot_id, self._state.about.participant)
-            self._course.cleared(slot, price, own)
-        elif event.name == "DeliveryClosed":
-            self._state.amend(slot_id, phase=slot.phase.value)
+            self._cleared(slot)
         elif event.name == "SlotSettled":
-            self._settled(slot_id, event)
+            self._settled(slot_id, event.block)
 
-    def _settled(self, slot_id: str, event: LedgerEvent | None) -> None:
-        """Take over what a settlement brought; with its event, have it proved as well."""
+    def _cleared(self, slot: LedgerSlot) -> None:
+        price, own = self._t.reader.clearing(slot.slot, self._state.about.participant)
+        self._course.cleared(slot, price, own)
+
+    def _settled(self, slot_id: str, block: int | None) -> None:
+        """Take over what a settlement brought and have it proved; ``block`` holds it, if known."""
         me = self._state.about.participant
         settlement = self._t.reader.settlement(slot_id, me)
-        line = settlement.line
+        line, transaction = settlement.line, settlement.transaction
         if line is None:
             self._state.amend(slot_id, phase="settled")
             return
-        self._state.amend(
+        record = self._state.amend(
             slot_id,
             phase="settled",
             price=settlement.price,
@@ -217,27 +277,34 @@ class TradingSession:
             grid_money=line.grid_money,
             penalty_money=line.penalty_money + line.compensation_money,
             grid_only_money=line.grid_only_money,
-            transaction=settlement.transaction,
+            transaction=transaction,
         )
+        if record is not None and line.side and not record.side:
+            self._state.amend(slot_id, side=line.side)
         self._state.set_balance(self._t.reader.balance(me))
-        if event is not None:
-            self._state.amend(slot_id, block=event.block)
+        if block is None:
+            outcome = self._ledger.outcome(transaction, _RETRY_S)
+            block = outcome.block if outcome else None
+        if block is not None:
+            self._state.amend(slot_id, block=block)
             self._prove(
-                event,
+                block,
+                transaction,
                 lambda writes: settlement_written(writes, slot_id, me, line),
                 lambda proof: self._proved(slot_id, proof),
             )
 
     def _prove(
         self,
-        event: LedgerEvent,
+        block: int,
+        transaction: str,
         holds: Callable[[Mapping[str, bytes | None]], bool],
         done: Callable[[Proof], None],
     ) -> None:
-        self._prover.put(Claim(event.block, event.transaction_id, holds, done))
+        self._prover.put(Claim(block, transaction, holds, done))
 
     def _proved(self, slot_id: str, proof: Proof) -> None:
-        self._state.amend(slot_id, proof=proof.value)
+        self._state.prove_slot(slot_id, proof)
         if proof is Proof.DISPUTED:
             slot = self._state.local_time(parse(slot_id))
             self._state.say(
@@ -248,11 +315,16 @@ class TradingSession:
     # -- the user's side --------------------------------------------------------------------------
 
     def _on_lane(self, work: Callable[[], None]) -> None:
-        """Run ``work`` on the lane and wait; what it raises is raised here."""
-        done = threading.Event()
-        failures: list[BaseException] = []
+        """Run ``work`` on the lane and wait; what it raises is raised here.
+
+        What could not be begun in time is never done: a second try must not make two of it.
+        """
+        done, claimed = threading.Event(), threading.Lock()
+        failures: list[Exception] = []
 
         def run() -> None:
+            if not claimed.acquire(blocking=False):
+                return  # nobody waits for it any more
             try:
                 work()
             except Exception as error:  # noqa: BLE001 - handed to the caller, below
@@ -261,8 +333,11 @@ class TradingSession:
                 done.set()
 
         self._lane.put(run)
-        if not done.wait(_COMMAND_S):
+        if not done.wait(_COMMAND_S) and claimed.acquire(blocking=False):
             raise NotNow(tr("The wallet is busy: try again in a moment."))
+        done.wait()
+        if failures and isinstance(failures[0], OutboxError):
+            raise NotNow(tr("Nothing was quoted: {why}", why=str(failures[0]))) from failures[0]
         if failures:
             raise failures[0]
 
@@ -274,7 +349,10 @@ class TradingSession:
         elif kind == "admit" and entry.state is EntryState.COMMITTED:
             self._state.say("good", tr("You have entered the market."))
             self._catch_up()
-        elif kind == "reading" and entry.state in (EntryState.REFUSED, EntryState.EXPIRED):
+        elif kind == "admit" and entry.failed:
+            text = tr("The market did not let you in: {why}", why=entry.note)
+            self._state.say("error", text)
+        elif kind == "reading" and entry.failed:
             slot = self._state.local_time(parse(slot_id))
             text = tr("{slot}: the meter reading was not taken: {why}", slot=slot, why=entry.note)
             self._state.say("warning", text)
@@ -283,12 +361,16 @@ class TradingSession:
         newest = self._t.outbox.entries(f"quote|{slot_id}|")[-1]
         if newest.key != entry.key:
             return
-        state = entry.state.value
-        if entry.state in (EntryState.REFUSED, EntryState.EXPIRED):
-            state = f"{state}: {entry.note}"
+        if entry.failed:
             slot = self._state.local_time(parse(slot_id))
             self._state.say("warning", tr("{slot}: no quote: {why}", slot=slot, why=entry.note))
-        self._state.amend(slot_id, quote_state=state)
+        self._state.amend(slot_id, quote_state=quote_state(entry))
+
+    def _mend_quote_state(self, slot_id: str) -> None:
+        """Show how far the newest quote got, which a kill may have kept from being noted."""
+        entries = self._t.outbox.entries(f"quote|{slot_id}|")
+        if entries:
+            self._state.amend(slot_id, quote_state=quote_state(entries[-1]))
 
 
 def _mode(mode: AgentMode) -> str:

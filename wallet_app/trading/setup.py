@@ -1,6 +1,8 @@
 """Opens a wallet: its directory, keys, settings and network become a trading session."""
 
+import contextlib
 import hashlib
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,6 +17,7 @@ from light_node.fabric.profile import NetworkProfile
 from light_node.market.slots import Slot
 from light_node.market.units import EnergyWh, MoneyWhTick, PriceTick
 from light_node.mtc.timetable import Timetable
+from wallet_app.database import DatabaseError
 from wallet_app.i18n import tr
 from wallet_app.meter.events import Reading
 from wallet_app.meter.recording import ReadingStore, RecordingError
@@ -26,6 +29,7 @@ from wallet_app.strategy.limits import Limits
 from wallet_app.trading.course import Tools
 from wallet_app.trading.history import History
 from wallet_app.trading.lane import Lane, Timetabler
+from wallet_app.trading.ledger import Ledger
 from wallet_app.trading.live import Inverter, LiveFeed
 from wallet_app.trading.market import MarketReader
 from wallet_app.trading.messages import admission_message
@@ -37,6 +41,8 @@ from wallet_app.trading.sender import Sender
 from wallet_app.trading.session import TradingSession
 from wallet_app.trading.state import About, TradingState
 from wallet_app.trading.view import AgentMode, Change
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +57,10 @@ class Meter:
 
 @dataclass(frozen=True, slots=True)
 class Wallet:
-    """Everything a session is made of. ``directory`` holds its files; it is made if missing."""
+    """Everything a session is made of. ``directory`` holds its files; it is made if missing.
+
+    ``connect`` makes the ledger it works with.
+    """
 
     directory: Path
     profile: NetworkProfile
@@ -64,6 +73,7 @@ class Wallet:
     meter: Meter | None = None
     inverter: Inverter | None = None
     demo: bool = False
+    connect: Callable[[NetworkProfile, SigningIdentity, Clock], Ledger] = GatewayLedger
 
 
 class RunningWallet:
@@ -72,9 +82,18 @@ class RunningWallet:
     def __init__(self, wallet: Wallet) -> None:
         """Open the wallet's files; errors of the stores pass, each with what to do."""
         wallet.directory.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as opened:
+            self._open(wallet, opened)
+            self._files = opened.pop_all()
+
+    def _open(self, wallet: Wallet, opened: contextlib.ExitStack) -> None:
+        """Make all parts; what has to be closed is put on ``opened`` as soon as it is open."""
         self._readings = ReadingStore(wallet.directory / "readings.sqlite", wallet.identity.signer)
+        opened.callback(self._readings.close)
         self._history = History(wallet.directory / "history.sqlite")
+        opened.callback(self._history.close)
         self._outbox = Outbox(wallet.directory / "outbox.sqlite")
+        opened.callback(self._outbox.close)
         self._meter: MeterSession | None = None
         settings, market_time = wallet.settings, wallet.profile.market_time
         about = About(
@@ -90,19 +109,24 @@ class RunningWallet:
         )
         self._state.set_agent(AgentMode(settings["agent"]), "")
         self.live = self._live_feed(wallet)
-        ledger = GatewayLedger(wallet.profile, wallet.identity, wallet.clock)
+        ledger = wallet.connect(wallet.profile, wallet.identity, wallet.clock)
+        opened.callback(ledger.close)
         lane = Lane("trading", self._report)
         sender = Sender(
             self._outbox,
             ledger,
             wallet.clock,
             on_change=lambda entry: self.session.entry_changed(entry),
+            guard=lambda entry: self.session.objection(entry),
+            on_problem=self._report,
         )
         address = settings["wallet_address"] or wallet_address(wallet.identity)
         self._tools = Tools(
             state=self._state,
             history=self._history,
-            planner=Planner(settings, wallet.participant, standard_prior(settings)),
+            planner=Planner(
+                settings, wallet.participant, standard_prior(settings, self._state.market_now())
+            ),
             outbox=self._outbox,
             live=self.live,
             timetabler=Timetabler(market_time, lane),
@@ -131,22 +155,24 @@ class RunningWallet:
             )
 
     def __enter__(self) -> "RunningWallet":
-        self.session.start()
-        if self._meter is not None:
-            self._meter.start()
+        try:
+            self.session.start()
+            if self._meter is not None:
+                self._meter.start()
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
-        """Stop meter and session, close the files."""
+        """Stop meter and session, close the files; does nothing the second time."""
         if self._meter is not None:
             self._meter.stop()
         self.session.stop()
-        self._outbox.close()
-        self._history.close()
-        self._readings.close()
+        self._files.close()
 
     def learn(self, past: list[SlotEnergy], origin: str) -> None:
         """Put past energies into the history before the start; ``origin`` as in readings."""
@@ -180,8 +206,14 @@ class RunningWallet:
             self._meter.request_now()
 
     def _report(self, error: Exception) -> None:
-        """Say what went wrong on the lane, in our words where we have them."""
-        foreign = error.foreign if isinstance(error, FabricError) else ""
+        """Say what went wrong on lane or sender, in our words where we have them."""
+        foreign = ""
+        if isinstance(error, FabricError):
+            if self.session.stopping:
+                return  # the connection was closed under it, by us
+            foreign = error.foreign
+        elif not isinstance(error, DatabaseError):
+            _log.error("an error that nobody expected", exc_info=error)
         self._state.say("error", str(error) or type(error).__name__, foreign)
 
 
@@ -204,13 +236,13 @@ def wallet_address(identity: SigningIdentity) -> str:
     return "pw" + hashlib.sha256(key).hexdigest()[:38]
 
 
-def standard_prior(settings: Settings) -> Callable[[Slot], int]:
+def standard_prior(settings: Settings, now: datetime) -> Callable[[Slot], int]:
     """Return the expected net energy of a slot for a household with no history yet.
 
     The standard load curve for the yearly consumption and the clear-sky curve for the roof, both
-    from ``resources/profiles``.
+    from ``resources/profiles``; the curves' hours are local time as at ``now``.
     """
-    offset = datetime.now(settings.zone_info).utcoffset()
+    offset = now.astimezone(settings.zone_info).utcoffset()
     home = Household(
         0,
         settings["annual_load_wh"] / 1000,
