@@ -9,7 +9,7 @@ from the trust root, and ``config`` is the configuration in force for block ``nu
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
 
@@ -24,8 +24,7 @@ from light_node.fabric.pb import common_pb2
 from light_node.fabric.policy import PolicyError, SignedData
 
 
-@dataclass(frozen=True, slots=True)
-class TrustedState:
+class TrustedState(NamedTuple):
     """What is proved so far: the tip and the configuration in force after it."""
 
     config: ChannelConfig
@@ -38,8 +37,7 @@ class TrustedState:
         return self.number + 1
 
 
-@dataclass(frozen=True, slots=True)
-class Verified:
+class Verified(NamedTuple):
     """A block that was proved to follow a state.
 
     ``config`` is the new configuration if the block brings one. ``signers`` are the MSP ids whose
@@ -195,7 +193,10 @@ def verify_last_config(state: TrustedState, block: Block, is_config: bool) -> No
 
 def last_config(block: Block) -> int | None:
     """Return the last-config index in the part of the metadata that orderers sign, if any."""
-    return _signature_entry(block).last_config
+    try:
+        return blocks.last_config_index(block)
+    except BlockError as error:
+        raise errors.MalformedBlock(str(error), number=block.number, hash=block.hash) from error
 
 
 def verify_config_update(state: TrustedState, block: Block) -> ChannelConfig:

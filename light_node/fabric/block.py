@@ -10,6 +10,7 @@ Header DER: ``SEQUENCE { INTEGER number, OCTET STRING previous_hash, OCTET STRIN
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
 
@@ -30,8 +31,7 @@ class BlockError(ValueError):
     """The bytes are not a block as Fabric writes them; the message says which part is wrong."""
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
+class Block(NamedTuple):
     """A parsed ``common.Block``. ``envelopes`` is None for a header sent without data."""
 
     number: int
@@ -85,18 +85,10 @@ def header_der(number: int, previous_hash: bytes, data_hash: bytes) -> bytes:
         )
     # One bit more than the number needs keeps DER's two's complement positive.
     width = number.bit_length() // 8 + 1
-    integer = number.to_bytes(width, "big")
     # All lengths are below 128, so each is a single byte.
-    return b"".join(
-        (
-            bytes((0x30, width + len(previous_hash) + len(data_hash) + 6, 0x02, width)),
-            integer,
-            bytes((0x04, len(previous_hash))),
-            previous_hash,
-            b"\x04\x20",
-            data_hash,
-        )
-    )
+    start = bytes((0x30, width + len(previous_hash) + 38, 0x02, width))
+    middle = b"\x04\x20" if previous_hash else b"\x04\x00"
+    return start + number.to_bytes(width, "big") + middle + previous_hash + b"\x04\x20" + data_hash
 
 
 def block_hash(number: int, previous_hash: bytes, data_hash: bytes) -> bytes:
@@ -212,6 +204,21 @@ def signature_entry(block: Block) -> SignatureEntry:
             for s in metadata.signatures
         ),
     )
+
+
+def last_config_index(block: Block) -> int | None:
+    """Return the last-config index in metadata entry 0, None if it states none; ``BlockError``.
+
+    The same as :func:`signature_entry` gives, without looking at the signatures.
+    """
+    if not block.metadata:
+        raise BlockError(f"block {block.number} has no metadata")
+    try:
+        value = common_pb2.Metadata.FromString(block.metadata[SIGNATURES]).value
+        message = common_pb2.OrdererBlockMetadata.FromString(value)
+    except DecodeError as error:
+        raise BlockError(f"block {block.number}'s signatures entry is malformed") from error
+    return message.last_config.index if message.HasField("last_config") else None
 
 
 def transactions_filter(block: Block) -> bytes:

@@ -55,12 +55,12 @@ class Consenter:
     identity: bytes = field(repr=False)
     client_tls_cert: bytes = field(repr=False)
     server_tls_cert: bytes = field(repr=False)
+    serialized: bytes = field(init=False, repr=False)
+    """The SerializedIdentity under which a BFT consenter signs blocks."""
 
-    @property
-    def serialized(self) -> bytes:
-        """The SerializedIdentity under which a BFT consenter signs blocks."""
+    def __post_init__(self) -> None:
         message = msp_pb2.SerializedIdentity(mspid=self.msp_id, id_bytes=self.identity)
-        return message.SerializeToString()
+        object.__setattr__(self, "serialized", message.SerializeToString())
 
 
 @dataclass(frozen=True, slots=True)

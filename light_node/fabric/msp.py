@@ -10,7 +10,6 @@ organizational unit). :meth:`MspManager.deserialize` does both. Everything is im
 bounded cache of parsed identities.
 """
 
-import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -28,6 +27,7 @@ MAX_IDENTITY_BYTES = 64 * 1024
 MAX_CERTIFICATES = 1000
 MAX_PRINCIPALS = 100
 _CACHED_IDENTITIES = 4096
+_REMEMBERED_PRINCIPALS = 256
 _ONE_SECOND = timedelta(seconds=1)
 _FABRIC = 0  # MSPConfig.type of an X.509 MSP
 
@@ -78,7 +78,7 @@ class OrganizationalUnit:
 class Identity:
     """A certificate under an MSP. Made by :class:`MspManager` only; stage 1 has passed."""
 
-    __slots__ = ("_problem", "_validated", "certificate", "id", "msp", "path")
+    __slots__ = ("_known", "_problem", "_validated", "certificate", "id", "msp", "path")
 
     def __init__(self, msp: "Msp", path: tuple[Certificate, ...]) -> None:
         self.msp = msp
@@ -87,6 +87,7 @@ class Identity:
         self.id = certificates.identifier((path[0].der,), msp.hash_function).hex()
         self._validated = False
         self._problem: MspError | None = None
+        self._known: dict[tuple[int, bytes], bool] = {}
 
     @property
     def msp_id(self) -> str:
@@ -131,7 +132,15 @@ class Identity:
 
     def satisfies(self, principal: common_pb2.MSPPrincipal) -> bool:
         """Say whether this identity is what ``principal`` describes (3.3)."""
-        return self.msp.satisfies(self, principal)
+        # Remembered, since policies ask the same of the same signers at every block.
+        key = (int(principal.principal_classification), principal.principal)
+        known = self._known.get(key)
+        if known is None:
+            known = self.msp.satisfies(self, principal)
+            if len(self._known) >= _REMEMBERED_PRINCIPALS:
+                self._known = {}
+            self._known[key] = known
+        return known
 
 
 class Msp:
@@ -144,7 +153,6 @@ class Msp:
 
     def __init__(self, config: msp_pb2.FabricMSPConfig, *, ed25519_allowed: bool) -> None:
         self._cache: dict[bytes, Identity] = {}
-        self._lock = threading.Lock()
         self.msp_id = config.name
         self.ed25519_allowed = ed25519_allowed
         self.hash_function = config.crypto_config.identity_identifier_hash_function
@@ -176,14 +184,12 @@ class Msp:
 
     def parse(self, id_bytes: bytes) -> Identity:
         """Return the identity of a PEM certificate after stage 1; ``MspError`` if refused."""
-        with self._lock:
-            known = self._cache.get(id_bytes)
+        known = self._cache.get(id_bytes)
         if known is None:
             known = self._parse(id_bytes)
-            with self._lock:
-                if len(self._cache) >= _CACHED_IDENTITIES:
-                    self._cache.clear()
-                self._cache[id_bytes] = known
+            if len(self._cache) >= _CACHED_IDENTITIES:
+                self._cache = {}  # replaced, not cleared: another thread may be reading it
+            self._cache[id_bytes] = known
         return known
 
     def _parse(self, id_bytes: bytes) -> Identity:
@@ -378,6 +384,7 @@ class MspManager:
 
     def __init__(self, msps: Iterable[Msp]) -> None:
         self._msps: dict[str, Msp] = {msp.msp_id: msp for msp in msps}
+        self._cache: dict[bytes, Identity] = {}
 
     @property
     def msp_ids(self) -> frozenset[str]:
@@ -397,13 +404,20 @@ class MspManager:
         Policies want this form: which further rules apply depends on the principal. ``MspError``
         if it cannot be read, is of an unknown MSP or leads to no root.
         """
+        known = self._cache.get(serialized)
+        if known is not None:
+            return known
         if len(serialized) > MAX_IDENTITY_BYTES:
             raise MalformedIdentityError(f"an identity of {len(serialized)} bytes is too long")
         try:
             message = msp_pb2.SerializedIdentity.FromString(serialized)
         except DecodeError as error:
             raise MalformedIdentityError(f"not a serialized identity: {error}") from error
-        return self.msp(message.mspid).parse(message.id_bytes)
+        identity = self.msp(message.mspid).parse(message.id_bytes)
+        if len(self._cache) >= _CACHED_IDENTITIES:
+            self._cache = {}  # replaced, not cleared: another thread may be reading it
+        self._cache[serialized] = identity
+        return identity
 
     def deserialize(self, serialized: bytes) -> Identity:
         """Return the valid identity in a SerializedIdentity: all rules of 3.2; ``MspError``."""
