@@ -9,6 +9,9 @@ COMMANDS = {
     "demo": "wallet_app.commands.demo",
     "equilibrium": "wallet_app.commands.equilibrium",
     "meter": "wallet_app.commands.meter",
+    "replay": "wallet_app.commands.replay",
+    "simulate": "wallet_app.commands.simulate",
+    "suggest": "wallet_app.commands.suggest",
 }
 
 

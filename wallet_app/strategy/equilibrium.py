@@ -80,17 +80,19 @@ def truthful(players: Players, previous_standing: Sequence[str] = ()) -> Equilib
     return Equilibrium(Method.TRUTHFUL, regrets(profile))
 
 
-def iterate(truth: Equilibrium, max_moves: int = MAX_MOVES) -> Equilibrium:
+def iterate(
+    truth: Equilibrium, max_moves: int = MAX_MOVES, *, long_side_only: bool = False
+) -> Equilibrium:
     """Let one player at a time move to its best response, on strict gain only, until nobody gains.
 
-    The long side goes first, then the short side; within a side the best-placed player that gains.
-    If the long side then wants to move again the two sides would chase each other, and this stops:
-    the result has a regret above zero.
+    The long side goes first, then the short side (unless ``long_side_only``, the game of the
+    theorems); within a side the best-placed player that gains. If the long side then wants to move
+    again the two sides would chase each other, and this stops: the result has a regret above zero.
     """
     players = truth.profile.players
     long_side = players.sells == (players.market is not Market.SELLER)
     current, moves = truth.regrets, list(truth.moves)
-    for movers in (long_side, ~long_side):
+    for movers in (long_side,) if long_side_only else (long_side, ~long_side):
         while len(moves) < max_moves:
             gaining = np.flatnonzero((current.gain > 0) & movers)
             if not len(gaining):

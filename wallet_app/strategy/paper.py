@@ -60,7 +60,8 @@ def _next_round(profile: Profile) -> Profile:
     In rank order, each takes the quote its successor still has, so all read the old quotes.
     """
     half = profile.halves[0 if profile.players.market is not Market.SELLER else 1]
-    rank = profile.rank
+    # Ranks of ranks of … would grow with every round; the standing says the same in one list.
+    rank = Rank(profile.players, profile.standing)
     order = sorted(
         half.members.tolist(), key=lambda i: (half.sign * int(profile.quotes[i]), rank.key(i))
     )

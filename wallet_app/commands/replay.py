@@ -1,0 +1,182 @@
+"""``prosumer-wallet replay``: a past day again, with another strategy, battery or tariff."""
+
+import argparse
+import dataclasses
+from datetime import date
+from itertools import pairwise
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from light_node import commandline, jsonio
+from light_node.market.errors import MarketError
+from light_node.market.quotes import MAX_ID_LENGTH, PriceBounds
+from light_node.market.slots import parse
+from light_node.market.units import MAX_ENERGY_WH, MAX_PRICE_TICK, EnergyWh, PriceTick
+from wallet_app.commands.suggest import read_battery, read_public_book, read_reservation
+from wallet_app.strategy.battery import BatteryError
+from wallet_app.strategy.replay import Home, PastSlot, Replay, Strategy, replay
+from wallet_app.strategy.wording import in_currency, in_kwh, in_money
+
+SUMMARY = "Live a past day again with another strategy, battery or tariff."
+
+_HELP = """\
+The record is JSON, integers only (energies in Wh, prices in ticks of 0.0001 currency/kWh):
+  {"participant": "hh-001@Org1MSP", "time_zone": "Asia/Shanghai",
+   "battery": {...}, "reservation": ...,      as in the suggest command
+   "slots": [{"slot": "2026-06-21T10:00Z/PT60M", "floor": 3800, "cap": 11080, "net_wh": -4000,
+              "quotes": [{"id", "side", "energy_wh", "price"}, ...],
+              "previous_standing": ["id", ...]}, ...]}
+net_wh is what the meter measured (load less generation), quotes the final book with the own quote.
+The others' quotes stay as they were: nobody can know how they would have answered.
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = _HELP
+    parser.add_argument("day", metavar="DAY", help="local day, such as 2026-06-21")
+    parser.add_argument("--record", metavar="FILE", required=True, help="what happened, as JSON")
+    parser.add_argument(
+        "--strategy",
+        action="append",
+        choices=[s.value for s in Strategy],
+        help="which to compare; may be given again (default: all)",
+    )
+    parser.add_argument("--battery-wh", type=int, metavar="WH", help="another battery capacity")
+    parser.add_argument("--floor", type=int, metavar="TICKS", help="another feed-in tariff")
+    parser.add_argument("--cap", type=int, metavar="TICKS", help="another retail tariff")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Replay and print; ``InputError`` if day or record cannot be used."""
+    try:
+        day = date.fromisoformat(arguments.day)
+    except ValueError:
+        raise commandline.InputError("DAY is a date such as 2026-06-21") from None
+    value = commandline.read_json(arguments.record)
+    try:
+        record = jsonio.mapping(value, "the record")
+        home = _home(record, arguments.battery_wh)
+        slots = _slots(record, day, arguments.floor, arguments.cap)
+    except (jsonio.JsonError, MarketError, BatteryError) as error:
+        raise commandline.InputError(f"{arguments.record}: {error}") from error
+    chosen = [Strategy(s) for s in arguments.strategy or [s.value for s in Strategy]]
+    found = [replay(slots, home, strategy) for strategy in chosen]
+    if arguments.json:
+        commandline.print_json({"day": day.isoformat(), "replays": [_to_json(r) for r in found]})
+    else:
+        _print_table(day, found)
+    return commandline.GOOD
+
+
+def _home(record: dict[str, Any], capacity_wh: int | None) -> Home:
+    battery, state = read_battery(record)
+    if capacity_wh is not None:
+        if not 0 <= capacity_wh <= MAX_ENERGY_WH:
+            raise BatteryError(f"--battery-wh must be 0 to {MAX_ENERGY_WH}")
+        capacity = EnergyWh(capacity_wh)
+        reserve = EnergyWh(min(battery.reserve_wh, capacity))
+        battery = dataclasses.replace(battery, capacity_wh=capacity, reserve_wh=reserve)
+        state = dataclasses.replace(state, energy_wh=EnergyWh(min(state.energy_wh, capacity)))
+    participant = jsonio.string(record, "participant", max_length=MAX_ID_LENGTH)
+    return Home(participant, battery, state, read_reservation(record))
+
+
+def _slots(record: dict[str, Any], day: date, floor: int | None, cap: int | None) -> list[PastSlot]:
+    """Return the day's slots, ascending; a tariff given moves quotes outside it to its ends."""
+    name = jsonio.string(record, "time_zone", max_length=64) if "time_zone" in record else "UTC"
+    try:
+        zone = ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise jsonio.JsonError(f'"time_zone" {name!a} is not known') from error
+    found = []
+    for index, value in enumerate(jsonio.array(record, "slots")):
+        where = f'"slots"[{index}]'
+        fields = jsonio.mapping(value, where)
+        try:
+            slot = parse(jsonio.string(fields, "slot"))
+            if slot.starts_at.astimezone(zone).date() != day:
+                continue
+            found.append(_past_slot(fields, floor, cap))
+        except (jsonio.JsonError, MarketError) as error:
+            raise jsonio.JsonError(f"{where}: {error}") from error
+    found.sort(key=lambda past: past.slot)
+    if not found:
+        raise jsonio.JsonError(f"there is no slot of {day} ({name})")
+    for before, after in pairwise(found):
+        if after.slot.start < before.slot.end:
+            raise jsonio.JsonError(f"{after.slot} overlaps {before.slot}")
+    return found
+
+
+def _past_slot(fields: dict[str, Any], floor: int | None, cap: int | None) -> PastSlot:
+    changed = dict(fields)
+    if floor is not None or cap is not None:
+        ends = {"floor": floor, "cap": cap}
+        changed |= {name: value for name, value in ends.items() if value is not None}
+        low, high = (
+            jsonio.integer(changed, name, low=-MAX_PRICE_TICK, high=MAX_PRICE_TICK)
+            for name in ("floor", "cap")
+        )
+        PriceBounds(PriceTick(low), PriceTick(high))
+        changed["quotes"] = [
+            {**quote, "price": min(max(quote["price"], low), high)}
+            if isinstance(quote, dict) and isinstance(quote.get("price"), int)
+            else quote
+            for quote in jsonio.array(fields, "quotes")
+        ]
+    bounds, book = read_public_book(changed)
+    net = jsonio.integer(fields, "net_wh", low=-MAX_ENERGY_WH, high=MAX_ENERGY_WH)
+    return PastSlot(parse(jsonio.string(fields, "slot")), bounds, net, book)
+
+
+def _to_json(found: Replay) -> dict[str, Any]:
+    return {
+        "strategy": found.strategy.value,
+        "money": found.money,
+        "market_money": found.market_money,
+        "grid_money": found.grid_money,
+        "stored_wh": found.slots[-1].stored_wh,
+        "slots": [
+            {
+                "slot": slot.slot.id,
+                "net_wh": slot.net_wh,
+                "quote": None
+                if slot.quote is None
+                else {
+                    "side": slot.quote.side.value,
+                    "energy_wh": slot.quote.energy,
+                    "price": slot.quote.price,
+                },
+                "price": slot.price,
+                "traded_wh": slot.traded_wh,
+                "battery_wh": slot.battery_wh,
+                "grid_wh": slot.grid_wh,
+                "stored_wh": slot.stored_wh,
+                "market_money": slot.market_money,
+                "grid_money": slot.grid_money,
+            }
+            for slot in found.slots
+        ],
+    }
+
+
+def _print_table(day: date, found: list[Replay]) -> None:
+    print(f"{day}, {len(found[0].slots)} slots (money: earned is positive; a replay, no promise)")
+    print(
+        f"{'strategy':>10}  {'market':>10}  {'grid':>10}  {'together':>10}  "
+        f"{'traded kWh':>10}  {'stored kWh':>10}"
+    )
+    for one in found:
+        traded = sum(slot.traded_wh for slot in one.slots)
+        print(
+            f"{one.strategy.value:>10}  {in_money(one.market_money):>10}  "
+            f"{in_money(one.grid_money):>10}  {in_money(one.money):>10}  "
+            f"{in_kwh(traded):>10}  {in_kwh(one.slots[-1].stored_wh):>10}"
+        )
+    if len(found) == 1:
+        for slot in found[0].slots:
+            price = "-" if slot.price is None else in_currency(slot.price)
+            print(f"  {slot.slot}  {in_kwh(slot.net_wh):>8}  {in_kwh(slot.traded_wh):>8}  {price}")
