@@ -59,6 +59,7 @@ SETTINGS = (
     ),
     Setting("wallet_address", "", "address bound into quotes; empty: made from the key"),
     Setting("zone", "", "grid zone of the connection, as the market operator names it"),
+    Setting("slot_length_s", 900, "length of the market's slots, s", 60, 86_400),
     Setting("capacity_w", 10_000, "largest power of the grid connection, W", 1, 10**8),
     Setting("voltage_v", 400, "voltage level of the connection, V", 100, 10**6),
     Setting("meter_port", "", "serial port of the meter, such as COM5 or /dev/ttyUSB0"),

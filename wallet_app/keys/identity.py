@@ -4,6 +4,8 @@ The private key goes from generation straight into the key store; what lies in t
 directory (``identity.json``) is public: MSP id, enrolment id, certificate.
 """
 
+import contextlib
+import hashlib
 import json
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,7 +21,7 @@ from light_node import jsonio
 from light_node.fabric.crypto import KeySigner
 from light_node.fabric.identity import SigningIdentity
 from wallet_app.files import write_atomically
-from wallet_app.keys.store import KeyStore, KeyStoreError
+from wallet_app.keys.store import KeyPlace, KeyStore, KeyStoreError
 
 _FILE = "identity.json"
 
@@ -44,6 +46,7 @@ class WalletIdentity:
     enrolment_id: str
     certificate_pem: bytes
     key_name: str
+    key_place: KeyPlace
 
     @property
     def participant(self) -> str:
@@ -77,8 +80,9 @@ def load_identity(directory: Path) -> WalletIdentity | None:
             jsonio.string(fields, "enrolment_id"),
             jsonio.string(fields, "certificate", max_length=65536).encode(),
             jsonio.string(fields, "key_name"),
+            KeyPlace(jsonio.string(fields, "key_place")),
         )
-    except jsonio.JsonError as error:
+    except ValueError as error:
         raise EnrolmentError(f"{directory / _FILE} is damaged: {error}; enrol again") from error
 
 
@@ -88,10 +92,12 @@ def enrol(
     """Make a key, have the CA certify it, keep both; return the public side.
 
     The key is stored before the CA is asked: an answer that is lost costs an enrolment, never a
-    certificate without its key. Errors of the CA client pass through.
+    certificate without its key. Its name holds its fingerprint, so that enrolling again, or in
+    another network under the same name, overwrites no key that is still in use. Where the CA
+    refuses, the new key is removed again. Errors of the CA client pass through.
     """
     key = ec.generate_private_key(ec.SECP256R1())
-    key_name = f"{enrolment_id}@{msp_id}"
+    key_name = _key_name(key.public_key(), msp_id, enrolment_id)
     keys.save(
         key_name,
         key.private_bytes(
@@ -100,16 +106,35 @@ def enrol(
             serialization.NoEncryption(),
         ),
     )
-    certificate_pem = ca.enroll(enrolment_id, secret, certificate_request(key, enrolment_id))
-    certificate = x509.load_pem_x509_certificate(certificate_pem)
-    if certificate.public_key() != key.public_key():
+    try:
+        certificate_pem = ca.enroll(enrolment_id, secret, certificate_request(key, enrolment_id))
+        _check_certificate(certificate_pem, key.public_key(), enrolment_id)
+        identity = WalletIdentity(msp_id, enrolment_id, certificate_pem, key_name, keys.place)
+        write_atomically(directory / _FILE, _public_json(identity))
+    except BaseException:
+        # What went wrong is the news; a store that fails now too only keeps a key nobody needs.
+        with contextlib.suppress(KeyStoreError, OSError):
+            keys.delete(key_name)
+        raise
+    return identity
+
+
+def _check_certificate(pem: bytes, key: ec.EllipticCurvePublicKey, enrolment_id: str) -> None:
+    certificate = x509.load_pem_x509_certificate(pem)
+    if certificate.public_key() != key:
         raise EnrolmentError("the CA answered with a certificate for another key: do not use it")
     names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     if [name.value for name in names] != [enrolment_id]:
         raise EnrolmentError("the CA answered with a certificate for another name: do not use it")
-    identity = WalletIdentity(msp_id, enrolment_id, certificate_pem, key_name)
-    write_atomically(directory / _FILE, _public_json(identity))
-    return identity
+
+
+def _key_name(key: ec.EllipticCurvePublicKey, msp_id: str, enrolment_id: str) -> str:
+    form, kind = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    fingerprint = hashlib.sha256(key.public_bytes(form, kind)).hexdigest()[:12]
+    # Also the name of a file, on systems that allow few characters in one.
+    name = f"{enrolment_id[:100]}@{msp_id[:60]}"
+    plain = "".join(c if c.isascii() and (c.isalnum() or c in "-_@.") else "_" for c in name)
+    return f"{plain.lstrip('.')}-{fingerprint}"
 
 
 def certificate_request(key: ec.EllipticCurvePrivateKey, enrolment_id: str) -> bytes:
@@ -126,6 +151,7 @@ def _public_json(identity: WalletIdentity) -> bytes:
         "enrolment_id": identity.enrolment_id,
         "certificate": identity.certificate_pem.decode(),
         "key_name": identity.key_name,
+        "key_place": identity.key_place.value,
     }
     return json.dumps(body, indent=2).encode()
 

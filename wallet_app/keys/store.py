@@ -42,6 +42,13 @@ class KeyState(StrEnum):
     DENIED = "denied"  # the service refused
 
 
+class KeyPlace(StrEnum):
+    """Which kind of store holds a wallet's key, as ``identity.json`` remembers it."""
+
+    KEYRING = "keyring"
+    FILE = "file"
+
+
 class KeyStoreError(Exception):
     """A key cannot be stored or loaded; the message says what to do."""
 
@@ -65,6 +72,11 @@ class WrongPassphrase(KeyStoreError):
 class KeyStore(Protocol):
     """Keeps private keys (PKCS#8 DER) by name."""
 
+    @property
+    def place(self) -> KeyPlace:
+        """Which kind of store this is."""
+        ...
+
     def state(self) -> KeyState:
         """Return what the store can do right now, without asking the user anything."""
         ...
@@ -84,6 +96,8 @@ class KeyStore(Protocol):
 
 class KeyringStore:
     """The OS keyring: Secret Service or KWallet, macOS Keychain, Windows Credential Locker."""
+
+    place = KeyPlace.KEYRING
 
     def __init__(self, backend: keyring.backend.KeyringBackend | None = None) -> None:
         """``backend`` is for tests; by default the system's best one is taken."""
@@ -149,6 +163,8 @@ class KeyringStore:
 
 class FileStore:
     """One file per key, AES-256-GCM under a scrypt key of the passphrase; readable by its owner."""
+
+    place = KeyPlace.FILE
 
     def __init__(
         self, directory: Path, passphrase: str, *, random: Callable[[int], bytes] = os.urandom
