@@ -141,6 +141,19 @@ def test_what_is_not_known_is_a_dash(open_window: Open) -> None:
     assert "House – kW" in home.flow.flow.accessibleDescription()
 
 
+@pytest.mark.parametrize("quoting", [None, "another slot"])
+def test_a_suggestion_for_a_closed_slot_is_no_advice(
+    open_window: Open, quoting: str | None
+) -> None:
+    view = full_view()
+    assert view.quoting
+    slot = replace(view.quoting, slot=quoting) if quoting else None
+    window = open_window(replace(view, quoting=slot))
+    assert "No suggestion yet" in texts(window.pages["home"])
+    submit = [b for b in window.findChildren(QAbstractButton) if b.text() == "Submit this quote"]
+    assert not submit[0].isEnabled()
+
+
 @pytest.mark.parametrize(
     ("regret", "estimated", "expected"),
     [

@@ -148,7 +148,8 @@ class _Follower:
         # Early afternoon shows most: sun, a standing, settled slots. Before that, the latest.
         local = view.market_now.astimezone(self._day.settings.zone_info)
         whole = view.standing is not None and view.suggestion is not None
-        if whole and (self.picture is None or local.hour < _PICTURE_HOUR):
+        early = local.date() == self._day.options.day and local.hour < _PICTURE_HOUR
+        if whole and (self.picture is None or early):
             self.picture = view
 
 

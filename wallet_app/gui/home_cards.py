@@ -424,7 +424,9 @@ class ActivityCard(Card):
 
     def _item(self, event: EventView, now: datetime) -> QListWidgetItem:
         same_day = fmt.local(event.at).date() == fmt.local(now).date()
-        when = fmt.clock_time(event.at) if same_day else fmt.date_time(event.at)
+        when = fmt.clock_time(event.at)
+        if not same_day:
+            when = f"{fmt.local(event.at):%m-%d} {when}"
         item = QListWidgetItem(f"{when}   {fmt.foreign(event.text)}")
         item.setIcon(self._icons.get(event.kind, self._icons["info"]))
         kinds = {"good": tr("done"), "warning": tr("warning"), "error": tr("error")}

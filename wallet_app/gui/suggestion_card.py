@@ -90,11 +90,12 @@ class SuggestionCard(Card):
         self._view = view
         self._agent.set_value(view.agent)
         self._why.setText(fmt.foreign(view.agent_reason))
-        suggestion = view.suggestion
-        trades = suggestion is not None and bool(suggestion.side)
-        self._submit.setEnabled(trades)
-        self._other.setEnabled(view.quoting is not None)
         slot = view.quoting
+        # A suggestion for a slot that takes no quotes any more is history, not advice.
+        current = view.suggestion if slot is not None else None
+        suggestion = current if current and slot and current.slot == slot.slot else None
+        self._submit.setEnabled(suggestion is not None and bool(suggestion.side))
+        self._other.setEnabled(slot is not None)
         self._span.show_state(fmt.slot_span(slot.start, slot.length_s) if slot else "")
         if suggestion is None:
             self._show_none()

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 _MAX_RATE = 100_000.0
+_TRUSTED_S = 2.0  # so long is a measured pace carried on without a snapshot
 
 
 class MarketTicker:
@@ -14,10 +15,12 @@ class MarketTicker:
         self._monotonic = monotonic
         self._anchor: tuple[float, datetime] | None = None
         self._rate = 1.0
+        self._accelerated = False
 
     def update(self, market_now: datetime, accelerated: bool) -> None:
         """Take a snapshot's time; with ``accelerated`` the pace is measured, else it is 1."""
         now = self._monotonic()
+        self._accelerated = accelerated
         if not accelerated:
             self._rate = 1.0
         elif self._anchor and now - self._anchor[0] > 0.05:
@@ -31,7 +34,10 @@ class MarketTicker:
         if self._anchor is None:
             return None
         taken, market = self._anchor
-        return market + timedelta(seconds=(self._monotonic() - taken) * self._rate)
+        passed = self._monotonic() - taken
+        if self._accelerated:
+            passed = min(passed, _TRUSTED_S)
+        return market + timedelta(seconds=passed * self._rate)
 
     def seconds_to(self, at: datetime | None) -> float | None:
         """Return the market seconds until ``at``, None where either is not known."""
