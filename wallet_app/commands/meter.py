@@ -9,9 +9,11 @@ from collections.abc import Callable
 from light_node import commandline, jsonio
 from light_node.clock import MarketTime, SystemClock
 from wallet_app.meter import decode as decoding
+from wallet_app.meter.dialogue import PROTOCOLS, Options
 from wallet_app.meter.events import Reading, plain
 from wallet_app.meter.ports import ports
 from wallet_app.meter.session import MeterSession, MeterStatus
+from wallet_app.meter.simulator.device import FAULTS
 
 SUMMARY = "Work with a smart meter on a serial port: decode, list, read, watch, simulate."
 
@@ -29,8 +31,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     ):
         reading = commands.add_parser(name, help=text)
         reading.add_argument("port", metavar="PORT", help="for example /dev/ttyUSB0 or COM5")
-        reading.add_argument("--protocol", default="dlt645", choices=["dlt645"])
-        reading.add_argument("--address", help="number of the meter; default: ask it")
+        reading.add_argument("--protocol", default="dlt645", choices=sorted(PROTOCOLS))
+        reading.add_argument("--address", help="number of the meter or unit; default: ask it")
+        reading.add_argument("--profile", default="", help="register profile (Modbus)")
+        reading.add_argument("--listen", action="store_true", help="mode D (IEC 62056-21)")
+        reading.add_argument("--key", default="", metavar="HEX", help="decryption key (DLMS)")
+        reading.add_argument("--auth-key", default="", metavar="HEX", help="second key (DLMS)")
         reading.add_argument("--interval", type=float, default=5.0, help="seconds between polls")
         reading.add_argument("--timeout", type=float, default=30.0, help="seconds before giving up")
         reading.add_argument("--json", action="store_true", help="print JSON")
@@ -59,8 +65,14 @@ def _configure_decode(parser: argparse.ArgumentParser) -> None:
 
 
 def _configure_simulate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--protocol", default="dlt645", choices=["dlt645"])
-    parser.add_argument("--address", default="202611200001", help="number of the meter")
+    parser.add_argument("--protocol", default="dlt645", choices=sorted(PROTOCOLS))
+    parser.add_argument("--address", help="number of the meter, or Modbus unit")
+    parser.add_argument("--profile", default="", metavar="NAME", help="register profile (Modbus)")
+    parser.add_argument("--push", action="store_true", help="mode D (IEC 62056-21)")
+    parser.add_argument(
+        "--fault", action="append", default=[], metavar="KIND", help=f"one of {', '.join(FAULTS)}"
+    )
+    parser.add_argument("--fault-every", type=int, default=3, metavar="N", help="every N replies")
     parser.add_argument("--home", default="family", metavar="PROFILE", help="named home")
     parser.add_argument("--annual-kwh", type=float, help="energy used in a year")
     parser.add_argument("--pv-kwp", type=float, help="size of the roof")
@@ -141,6 +153,12 @@ def _watch(arguments: argparse.Namespace) -> int:
 def _follow(arguments: argparse.Namespace, *, once: bool) -> int:
     if arguments.interval <= 0 or arguments.timeout <= 0:
         raise commandline.InputError("--interval and --timeout must be more than 0 seconds")
+    options = Options(
+        profile=arguments.profile,
+        listen=arguments.listen,
+        key=_hex(arguments.key, "--key"),
+        auth_key=_hex(arguments.auth_key, "--auth-key"),
+    )
     done = threading.Event()
     newest: list[MeterStatus] = []
 
@@ -161,6 +179,7 @@ def _follow(arguments: argparse.Namespace, *, once: bool) -> int:
             address=arguments.address,
             interval_s=arguments.interval,
             clock=SystemClock(),
+            options=options,
             on_reading=on_reading,
             on_status=on_status,
         )
@@ -204,14 +223,20 @@ def _simulate(arguments: argparse.Namespace) -> int:
         arguments.weather_seed,
         arguments.utc_offset,
     )
+    meter = serve.MeterChoice(
+        arguments.protocol,
+        arguments.address or ("1" if arguments.protocol == "modbus_rtu" else "202611200001"),
+        arguments.profile,
+        arguments.push,
+        tuple(arguments.fault),
+        arguments.fault_every,
+    )
     try:
         market = MarketTime.from_json(jsonio.strict_loads(arguments.market_time))
     except jsonio.JsonError as error:
         raise commandline.InputError(f"--market-time: {error}") from error
     try:
-        server = serve.HomeServer(
-            choice, arguments.protocol, arguments.address, market, SystemClock()
-        )
+        server = serve.HomeServer(choice, meter, market, SystemClock())
     except ValueError as error:
         raise commandline.InputError(str(error)) from error
     with server:

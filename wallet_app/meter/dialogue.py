@@ -1,90 +1,139 @@
-"""What to ask a meter and how to put its answers together, per protocol, without a port.
+"""How to talk to each kind of meter: what to ask, in which order, and what the answers mean.
 
-The session sends the exchanges of :meth:`Dialogue.polls` one after the other and hands every
-matching frame back; a dialogue only ever builds requests from its protocol's list of reads.
+A dialogue only ever builds requests from its protocol's list of reads. It runs over a
+:class:`~wallet_app.meter.channel.Channel` and knows neither threads nor how ports are opened.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
 from typing import Protocol
 
-from wallet_app.meter import dlt645
-from wallet_app.meter.events import Frame, StreamParser
+from wallet_app.meter import dlms, dlt645, dlt698, iec62056, modbus, p1, sml
+from wallet_app.meter.channel import Channel, Exchange
+from wallet_app.meter.events import Frame, Proof, StreamParser
 from wallet_app.meter.ports import Link
 
 REFUSED_FOR_S = 86_400.0
 """A value the meter says it has not is not asked for again for a day."""
 
 
-@dataclass(frozen=True, slots=True)
-class Exchange:
-    """One request: the bytes, which frame answers it, how long the answer is at most.
+@dataclass(slots=True)
+class Collected:
+    """What one poll brought: values by common name, the raw frames, when the first came."""
 
-    ``key`` names what is asked; ``essential`` values make a poll fail when they stay out.
-    """
+    meter_id: str = ""
+    values: dict[str, Decimal] = field(default_factory=dict)
+    raw: bytes = b""
+    proof: Proof = Proof.NONE
+    at: tuple[datetime, float] | None = None
+    meter_clock: str = ""
 
-    key: str
-    request: bytes
-    answers: Callable[[Frame], bool]
-    reply_bytes: int = 64
-    essential: bool = False
+    def add(self, frame: Frame, channel: Channel) -> None:
+        """Take the values of ``frame``, which just arrived."""
+        if self.at is None:
+            self.at = (channel.clock.now(), channel.clock.monotonic())
+        self.values.update(frame.normalized)
+        self.raw += frame.raw
+        self.proof = frame.proof
+        self.meter_id = frame.meter_id or self.meter_id
+        self.meter_clock = frame.texts.get("clock", self.meter_clock)
 
 
 class Dialogue(Protocol):
     """How to talk to one kind of meter."""
 
-    protocol: str
-    meter_id: str
+    @property
+    def protocol(self) -> str:
+        """Return the protocol's name."""
+        ...
 
     @property
     def links(self) -> Sequence[Link]:
         """Return the speeds and formats to try, the usual ones first."""
         ...
 
+    @property
+    def listens(self) -> bool:
+        """Say whether the meter pushes by itself."""
+        ...
+
     def parser(self) -> StreamParser:
         """Return a new parser for this protocol."""
         ...
 
-    def identify(self) -> Exchange | None:
-        """Return the question for the meter's number; None when it is known or cannot be asked."""
-        ...
-
-    def identified(self, frame: Frame) -> None:
-        """Take the number out of the answer."""
-        ...
-
-    def polls(self) -> Sequence[Exchange]:
-        """Return the questions of one poll, registers first; empty for meters that push."""
+    def poll(self, channel: Channel) -> Collected | None:
+        """Read the meter once; None if the registers did not come."""
         ...
 
 
-class Dlt645Dialogue:
+class _Asking:
+    """A dialogue of questions and answers; what the meter refuses is left out for a day."""
+
+    listens = False
+
+    def __init__(self) -> None:
+        self._refused: dict[str, float] = {}
+
+    def _run(self, channel: Channel, questions: Sequence[Exchange]) -> Collected | None:
+        collected = Collected()
+        for question in questions:
+            if channel.stop.is_set():
+                return None
+            now = channel.clock.monotonic()
+            if now < self._refused.get(question.key, float("-inf")):
+                continue
+            frame = self._ask(channel, question)
+            if frame is None and question.essential:
+                return None
+            if frame is not None and frame.kind == "data":
+                collected.add(frame, channel)
+            elif frame is not None and _never(frame):
+                self._refused[question.key] = now + REFUSED_FOR_S
+            channel.stop.wait(channel.timing.between_s)
+        return collected if collected.at is not None or self._refused else None
+
+    def _ask(self, channel: Channel, question: Exchange) -> Frame | None:
+        return channel.ask(question)
+
+
+def _never(frame: Frame) -> bool:
+    """Say whether the meter refused for good, and not because it is busy."""
+    return frame.details.get("error") in ("no such data", "no such register", "refused")
+
+
+class Dlt645Dialogue(_Asking):
     """DL/T 645-2007: address, then the registers, power, voltage, current and frequency."""
 
     protocol = dlt645.PROTOCOL
     links = tuple(Link(baud, 8, "E", 1) for baud in (2400, 9600, 1200, 4800))
 
     def __init__(self, address: str | None) -> None:
-        self.meter_id = ""
+        super().__init__()
+        self._address = ""
         if address is not None:
             dlt645.address_bytes(address)
-            self.meter_id = address.zfill(12).upper()
+            self._address = address.zfill(12).upper()
 
     def parser(self) -> StreamParser:
         """Return a new parser for this protocol."""
         return dlt645.Dlt645Parser()
 
-    def identify(self) -> Exchange | None:
-        """Return the wildcard question for the address unless the address is known."""
-        if self.meter_id:
-            return None
-        return Exchange("address", dlt645.address_request(), _is_address, 22, essential=True)
+    def poll(self, channel: Channel) -> Collected | None:
+        """Read the meter once; None if the import register did not come."""
+        if not self._address:
+            who = Exchange("address", dlt645.address_request(), _is_address, 22)
+            frame = channel.ask(who)
+            if frame is None:
+                return None
+            self._address = frame.meter_id
+        collected = self._run(channel, self.questions())
+        if collected is not None:
+            collected.meter_id = self._address
+        return collected
 
-    def identified(self, frame: Frame) -> None:
-        """Take the address out of the answer."""
-        self.meter_id = frame.meter_id
-
-    def polls(self) -> Sequence[Exchange]:
+    def questions(self) -> Sequence[Exchange]:
         """Return the questions of one poll, registers first."""
         return (
             self._read(dlt645.IMPORT_TOTAL, essential=True),
@@ -96,7 +145,7 @@ class Dlt645Dialogue:
         )
 
     def _read(self, di: int, *, essential: bool = False) -> Exchange:
-        address, wanted = self.meter_id, f"{di:08X}"
+        address, wanted = self._address, f"{di:08X}"
 
         def answers(frame: Frame) -> bool:
             if frame.meter_id != address:
@@ -113,8 +162,268 @@ def _is_address(frame: Frame) -> bool:
     return frame.kind == "address"
 
 
-def dialogue(protocol: str, address: str | None) -> Dialogue:
-    """Return the dialogue for ``protocol``; ``ValueError`` if there is none."""
+class Dlt698Dialogue(_Asking):
+    """DL/T 698.45: address, then one GET for everything, matched by object."""
+
+    protocol = dlt698.PROTOCOL
+    links = tuple(Link(baud, 8, "E", 1) for baud in (9600, 115200, 2400))
+    _OBJECTS = (
+        dlt698.IMPORT,
+        dlt698.EXPORT,
+        dlt698.POWER,
+        dlt698.VOLTAGE,
+        dlt698.CURRENT,
+        dlt698.FREQUENCY,
+        dlt698.CLOCK,
+    )
+
+    def __init__(self, address: str | None) -> None:
+        super().__init__()
+        self._address = ""
+        if address is not None:
+            dlt698.address_bytes(address)
+            self._address = address.zfill(12).upper()
+
+    def parser(self) -> StreamParser:
+        """Return a new parser for this protocol."""
+        return dlt698.Dlt698Parser()
+
+    def poll(self, channel: Channel) -> Collected | None:
+        """Read the meter once; None if no answer came."""
+        if not self._address:
+            request = dlt698.get_request("", [dlt698.ADDRESS])
+            frame = channel.ask(Exchange("address", request, _is_data, 64))
+            if frame is None:
+                return None
+            self._address = frame.meter_id
+        request = dlt698.get_request(self._address, self._OBJECTS)
+        question = Exchange("all", request, self._answers, 200, essential=True)
+        return self._run(channel, [question])
+
+    def _answers(self, frame: Frame) -> bool:
+        return frame.kind in ("data", "error") and frame.meter_id == self._address
+
+
+def _is_data(frame: Frame) -> bool:
+    return frame.kind == "data"
+
+
+class ModbusDialogue(_Asking):
+    """Modbus RTU: the registers of a profile, in few requests, energies first."""
+
+    protocol = modbus.PROTOCOL
+
+    def __init__(self, address: str | None, profile: str) -> None:
+        super().__init__()
+        self._profile = modbus.profile(profile or "sdm630")
+        unit = address or "1"
+        if not unit.isdecimal() or not 1 <= int(unit) <= 247:
+            raise ValueError(f"{unit!r} is no Modbus address: a unit from 1 to 247")
+        self._requests = self._profile.requests(int(unit))
+        # There is no number to ask for: profile and unit are all that is known.
+        self._meter_id = f"{self._profile.name}-unit-{int(unit)}"
+        self._parser = modbus.ModbusParser(None, self._profile)
+
+    @property
+    def links(self) -> Sequence[Link]:
+        """Return the speeds and formats to try, the usual ones first."""
+        usual = Link(self._profile.baud, 8, self._profile.parity, 1)
+        others = (Link(9600, 8, "N", 1), Link(9600, 8, "E", 1), Link(2400, 8, "N", 1))
+        return tuple(dict.fromkeys((usual, *others, Link(19200, 8, "N", 1))))
+
+    def parser(self) -> StreamParser:
+        """Return a new parser for this protocol."""
+        self._parser = modbus.ModbusParser(None, self._profile)
+        return self._parser
+
+    def poll(self, channel: Channel) -> Collected | None:
+        """Read the meter once; None if the energies did not come."""
+        questions = [
+            Exchange(str(request), request.encode(), _is_answer, 5 + 2 * request.count, index == 0)
+            for index, request in enumerate(self._requests)
+        ]
+        collected = self._run(channel, questions)
+        if collected is not None:
+            collected.meter_id = self._meter_id
+        return collected
+
+    def _ask(self, channel: Channel, question: Exchange) -> Frame | None:
+        self._parser.expect(modbus.Request.decode(question.request))
+        return channel.ask(question)
+
+
+def _is_answer(frame: Frame) -> bool:
+    return frame.kind in ("data", "exception")
+
+
+class D0Dialogue:
+    """IEC 62056-21 modes A, B and C: sign on, take the meter's speed, read the list.
+
+    Seven data bits with even parity are written as eight bits with the parity computed here:
+    the same on the wire, and the port need not be opened again.
+    """
+
+    protocol = iec62056.PROTOCOL
+    links = (Link(300, 8, "N", 1), Link(9600, 8, "N", 1))
+    listens = False
+    _LIST_BYTES = 4096
+
+    def __init__(self, address: str | None) -> None:
+        self._sign_on = iec62056.sign_on(address or "")
+
+    def parser(self) -> StreamParser:
+        """Return a new parser for this protocol."""
+        return iec62056.Iec62056Parser()
+
+    def poll(self, channel: Channel) -> Collected | None:
+        """Read the list once; the line goes back to the speed it had."""
+        start = channel.link.baud
+        question = Exchange("sign on", _with_parity(self._sign_on), _is_any, 24)
+        ident = channel.ask(question)
+        if ident is None:
+            return None
+        collected = Collected()
+        try:
+            if ident.kind == "identification":
+                data = self._list(channel, str(ident.details["baud_char"]))
+            else:
+                data = ident
+            if data is None:
+                return None
+            collected.add(data, channel)
+        finally:
+            if channel.link.baud != start:
+                channel.change_speed(start)
+        return collected
+
+    def _list(self, channel: Channel, baud_character: str) -> Frame | None:
+        baud = channel.link.baud
+        if baud_character in iec62056.BAUDS:
+            baud = iec62056.BAUDS[baud_character]
+            channel.send(_with_parity(iec62056.acknowledge(baud_character)))
+        elif baud_character in iec62056.BAUDS_MODE_B:
+            baud = iec62056.BAUDS_MODE_B[baud_character]
+        if baud != channel.link.baud:
+            channel.change_speed(baud)
+        seconds = self._LIST_BYTES * channel.link.byte_s + 2 * channel.timing.reply_s
+        return channel.listen(_has_values, seconds)
+
+
+def _is_any(frame: Frame) -> bool:
+    return frame.kind == "identification" or _has_values(frame)
+
+
+def _with_parity(data: bytes) -> bytes:
+    return bytes(byte | 0x80 if byte.bit_count() % 2 else byte for byte in data)
+
+
+class _Listening:
+    """A dialogue with a meter that pushes: the next telegram is the answer."""
+
+    listens = True
+
+    def poll(self, channel: Channel) -> Collected | None:
+        """Return the next telegram with values; None if none comes."""
+        frame = channel.listen(_has_values, channel.timing.listen_s)
+        if frame is None:
+            return None
+        collected = Collected()
+        collected.add(frame, channel)
+        return collected
+
+
+def _has_values(frame: Frame) -> bool:
+    return frame.kind == "data" and bool(frame.normalized)
+
+
+class P1Listener(_Listening):
+    """DSMR P1."""
+
+    protocol = p1.PROTOCOL
+    links = (Link(115200, 8, "N", 1), Link(9600, 7, "E", 1))
+
+    def parser(self) -> StreamParser:
+        """Return a new parser for this protocol."""
+        return p1.P1Parser()
+
+
+class SmlListener(_Listening):
+    """SML over the optical head."""
+
+    protocol = sml.PROTOCOL
+    links = (Link(9600, 8, "N", 1),)
+
+    def parser(self) -> StreamParser:
+        """Return a new parser for this protocol."""
+        return sml.SmlParser()
+
+
+class D0Listener(_Listening):
+    """IEC 62056-21 mode D; nothing proves these telegrams."""
+
+    protocol = iec62056.PROTOCOL
+    links = (Link(9600, 8, "N", 1), Link(2400, 8, "N", 1))
+
+    def parser(self) -> StreamParser:
+        """Return a new parser for this protocol."""
+        return iec62056.Iec62056Parser()
+
+
+class DlmsListener(_Listening):
+    """DLMS push lists of a customer port."""
+
+    protocol = dlms.PROTOCOL
+    links = (Link(2400, 8, "E", 1), Link(2400, 8, "N", 1), Link(115200, 8, "N", 1))
+
+    def __init__(self, key: bytes, auth_key: bytes) -> None:
+        dlms.DlmsParser(key, auth_key)
+        self._keys = key, auth_key
+
+    def parser(self) -> StreamParser:
+        """Return a new parser for this protocol."""
+        return dlms.DlmsParser(*self._keys)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a dialogue may need to know: meter number or unit, register profile, keys.
+
+    ``listen`` is for IEC 62056-21 only: wait for mode D telegrams instead of asking.
+    """
+
+    address: str | None = None
+    profile: str = ""
+    key: bytes = b""
+    auth_key: bytes = b""
+    listen: bool = False
+
+
+PROTOCOLS: Mapping[str, str] = {
+    dlt645.PROTOCOL: "DL/T 645-2007",
+    modbus.PROTOCOL: "Modbus RTU",
+    dlt698.PROTOCOL: "DL/T 698.45",
+    p1.PROTOCOL: "DSMR P1",
+    sml.PROTOCOL: "SML",
+    iec62056.PROTOCOL: "IEC 62056-21",
+    dlms.PROTOCOL: "DLMS push",
+}
+"""Protocols there are dialogues for, with the names users know."""
+
+
+def dialogue(protocol: str, options: Options) -> Dialogue:
+    """Return the dialogue for ``protocol``; ``ValueError`` for an unknown one or a wrong option."""
     if protocol == dlt645.PROTOCOL:
-        return Dlt645Dialogue(address)
-    raise ValueError(f"no session for the protocol {protocol!r}; there is: {dlt645.PROTOCOL}")
+        return Dlt645Dialogue(options.address)
+    if protocol == dlt698.PROTOCOL:
+        return Dlt698Dialogue(options.address)
+    if protocol == modbus.PROTOCOL:
+        return ModbusDialogue(options.address, options.profile)
+    if protocol == iec62056.PROTOCOL:
+        return D0Listener() if options.listen else D0Dialogue(options.address)
+    if protocol == p1.PROTOCOL:
+        return P1Listener()
+    if protocol == sml.PROTOCOL:
+        return SmlListener()
+    if protocol == dlms.PROTOCOL:
+        return DlmsListener(options.key, options.auth_key)
+    raise ValueError(f"no session for the protocol {protocol!r}; there are: {', '.join(PROTOCOLS)}")

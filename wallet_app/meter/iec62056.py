@@ -78,11 +78,12 @@ class Iec62056Parser(StreamParser):
     def __init__(self) -> None:
         super().__init__()
         self._ident: Frame | None = None
+        self._only_block = False  # lines were spoilt: only what a BCC proves may follow
 
     def reset(self) -> None:
         """Forget what is pending, and the identification seen last."""
         super().reset()
-        self._ident = None
+        self._ident, self._only_block = None, False
 
     def _step(self, start: int, events: list[Event], final: bool) -> int | None:
         if self._ident is None:
@@ -99,8 +100,9 @@ class Iec62056Parser(StreamParser):
         if first == _STX:
             return self._block(start, events, final)
         if first == ord("/"):
-            self._ident = None  # the meter begins anew
             return self._identification(start, events, final)
+        if self._only_block:
+            return start + 1
         return self._lines(start, events, final)
 
     def _identification(self, start: int, events: list[Event], final: bool) -> int | None:
@@ -120,6 +122,7 @@ class Iec62056Parser(StreamParser):
             "baud_char": match[2].decode("ascii"),
             "ident": _shown(match[3].decode("ascii")),
         }
+        self._only_block = False
         self._ident = Frame(
             PROTOCOL, "identification", self._offset + start, raw, Proof.NONE, details=details
         )
@@ -167,13 +170,13 @@ class Iec62056Parser(StreamParser):
     def _fail(self, kind: str, start: int, length: int, events: list[Event]) -> int:
         raw = bytes(self._buffer[start : start + length])
         events.append(Problem(kind, self._offset + start, raw))
-        self._ident = None
+        self._only_block = True
         return start + 1
 
     def _deliver(self, raw: bytes, text: bytes, proof: Proof, at: int, events: list[Event]) -> None:
         ident = self._ident
         assert ident is not None  # readouts are looked for behind an identification only
-        self._ident = None
+        self._ident, self._only_block = None, False
         events += _decode(ident, raw, text, proof, at)
 
     def _masked(self, start: int) -> bytes:

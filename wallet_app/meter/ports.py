@@ -67,6 +67,8 @@ class PortInfo:
 class Line(Protocol):
     """The part of ``serial.Serial`` the session uses; tests pass their own."""
 
+    baudrate: int
+
     @property
     def in_waiting(self) -> int:
         """Return how many bytes can be read at once."""
@@ -102,14 +104,15 @@ class PortError(Exception):
 
 def open_port(device: str, link: Link) -> Line:
     """Open ``device`` for this program alone; ``PortError`` with what to do about it."""
-    # A pseudo-terminal has no parity; asking for it makes later calls fail.
-    parity = "N" if device.startswith("/dev/pts/") else link.parity
+    # A pseudo-terminal has neither parity nor seven bits; asking for them makes later calls fail.
+    pseudo = device.startswith("/dev/pts/")
+    parity, data_bits = ("N", 8) if pseudo else (link.parity, link.data_bits)
     options = {} if "://" in device else {"exclusive": True}
     try:
         port = serial.serial_for_url(
             device,
             baudrate=link.baud,
-            bytesize=link.data_bits,
+            bytesize=data_bits,
             parity=parity,
             stopbits=link.stop_bits,
             timeout=READ_TIMEOUT_S,

@@ -9,14 +9,13 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from decimal import Decimal
 
 from light_node.clock import Clock
-from wallet_app.meter.dialogue import REFUSED_FOR_S, Dialogue, Exchange, dialogue
-from wallet_app.meter.events import Event, Frame, Origin, Problem, Proof, Reading, StreamParser
+from wallet_app.meter.channel import Channel, Timing
+from wallet_app.meter.dialogue import Collected, Dialogue, Options, dialogue
+from wallet_app.meter.events import Event, Origin, Problem, Reading
 from wallet_app.meter.ports import (
     PORT_FAILURES,
-    READ_TIMEOUT_S,
     Line,
     Link,
     PortError,
@@ -27,21 +26,10 @@ from wallet_app.meter.ports import (
     ports,
 )
 
+__all__ = ["MeterSession", "MeterStatus", "Timing"]
+
 _DAMAGE = frozenset(("checksum", "framing", "incomplete", "length"))
 _CLOCK_JUMP_S = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """Waits in seconds of the host's clock; the defaults are docs/meter-protocols.md's."""
-
-    reply_s: float = 1.0  # reaction of the meter, on top of the line time
-    retry_s: float = 0.5
-    attempts: int = 3
-    between_s: float = 0.02
-    reopen_s: float = 2.0
-    silent_polls: int = 3
-    longest_reopen_s: float = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,24 +47,15 @@ class MeterStatus:
     last_good: datetime | None = None
 
 
-@dataclass(slots=True)
-class _Poll:
-    """What one round of questions brought so far."""
-
-    values: dict[str, Decimal]
-    raw: bytes = b""
-    proof: Proof = Proof.BCC
-    at: tuple[datetime, float] | None = None
-    answered: bool = False
-
-
 class _SilentError(Exception):
     """No good frame for several intervals: close the port and try anew."""
 
 
 class MeterSession:
-    """Polls the meter on ``port`` every ``interval_s`` seconds until :meth:`stop`.
+    """Reads the meter on ``port`` every ``interval_s`` seconds until :meth:`stop`.
 
+    Of a meter that pushes by itself one telegram in ``interval_s`` is taken, and every one with
+    registers if the one before had none. ``options`` has what single protocols need.
     ``address`` None asks the only meter on the line for its number. ``link`` None tries the
     protocol's usual speeds in turn. ``origin`` goes into every reading; None means simulated on a
     pseudo-terminal, which no real meter is wired to, and meter on every other port.
@@ -93,6 +72,7 @@ class MeterSession:
         on_reading: Callable[[Reading], None],
         on_status: Callable[[MeterStatus], None],
         link: Link | None = None,
+        options: Options | None = None,
         origin: Origin | None = None,
         port_factory: PortFactory = open_port,
         port_list: Callable[[], list[PortInfo]] = ports,
@@ -100,8 +80,9 @@ class MeterSession:
     ) -> None:
         if interval_s <= 0:
             raise ValueError("the interval between polls must be more than 0 seconds")
-        self._dialogue: Dialogue = dialogue(protocol, address)
-        self._links = (link,) if link else tuple(self._dialogue.links)
+        self._protocol = protocol
+        self._options = replace(options or Options(), address=address)
+        self._links = (link,) if link else tuple(self._dialogue().links)
         self._device, self._identity = port, ""
         self._interval_s, self._clock = interval_s, clock
         pseudo = port.startswith("/dev/pts/")
@@ -110,9 +91,9 @@ class MeterSession:
         self._factory, self._port_list = port_factory, port_list
         self._timing = timing or Timing()
         self._status = MeterStatus("searching", port, "not started")
-        self._refused: dict[str, float] = {}
         self._gap = ""
         self._clock_offset: float | None = None
+        self._had_registers = False
         self._stop, self._wake = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -174,26 +155,61 @@ class MeterSession:
         known = [port for port in self._port_list() if port.device == self._device]
         self._identity = known[0].identity if known else self._identity
 
+    def _dialogue(self) -> Dialogue:
+        return dialogue(self._protocol, self._options)
+
     def _serve(self, line: Line, link: Link) -> None:
-        """Poll over an open line until told to stop; raise when it breaks or falls silent."""
+        """Read over an open line until told to stop; raise when it breaks or falls silent."""
         if self._status.state != "reading" or self._gap:
             self._report(
                 self._status.state if self._gap else "searching",
                 f"looking for a meter on {self._device} at {link}",
             )
-        parser = self._dialogue.parser()
+        # A new dialogue each time: behind the same adapter may hang another meter now.
+        talk = self._dialogue()
+        channel = Channel(
+            line,
+            link,
+            talk.parser(),
+            clock=self._clock,
+            stop=self._stop,
+            timing=self._timing,
+            count=self._count,
+        )
         missed = 0
         due = self._clock.monotonic()
         while not self._stop.is_set():
-            missed = 0 if self._poll(line, link, parser) else missed + 1
-            if missed >= (self._timing.silent_polls if self._links[1:] == () else 1):
+            collected = talk.poll(channel)
+            missed = 0 if collected else missed + 1
+            if collected is not None:
+                self._links = (link,)  # this speed is right: never try another
+                if not talk.listens or self._worth(collected, due):
+                    self._deliver(collected)
+            elif not self._stop.is_set() and missed >= (
+                self._timing.silent_polls if self._links[1:] == () else 1
+            ):
                 self._report("silent", self._silence(link))
                 raise _SilentError
-            now = self._clock.monotonic()
-            if now >= due:  # a poll asked for in between does not move the rhythm
-                due = max(due + self._interval_s, now)
+            due = self._rest(due, listens=talk.listens)
+
+    def _rest(self, due: float, *, listens: bool) -> float:
+        """Wait for the next poll; return when the one after it is due."""
+        now = self._clock.monotonic()
+        if now >= due:  # a poll asked for in between does not move the rhythm
+            due = max(due + self._interval_s, now)
+        if not listens:
             self._wake.wait(due - now)
             self._wake.clear()
+        return due
+
+    def _worth(self, collected: Collected, due: float) -> bool:
+        """Say whether a pushed telegram is to be delivered, and not only counted."""
+        asked = self._wake.is_set()
+        self._wake.clear()
+        registers = any(key in collected.values for key in ("import_kwh", "export_kwh"))
+        # Hourly lists alone have the registers: none of them is passed over.
+        rare, self._had_registers = registers and not self._had_registers, registers
+        return asked or rare or self._clock.monotonic() >= due
 
     def _silence(self, link: Link) -> str:
         last = self._status.last_good
@@ -203,61 +219,25 @@ class MeterSession:
             "two wires are not swapped, and the number and speed are right"
         )
 
-    def _poll(self, line: Line, link: Link, parser: StreamParser) -> bool:
-        """Ask everything once; deliver a reading and return True if the registers came."""
-        question = self._dialogue.identify()
-        if question is not None:
-            frame = self._ask(line, link, parser, question)
-            if frame is None:
-                return False
-            self._dialogue.identified(frame)
-        poll = _Poll({})
-        for exchange in self._dialogue.polls():
-            if self._stop.is_set():
-                return True
-            if self._clock.monotonic() < self._refused.get(exchange.key, float("-inf")):
-                continue
-            frame = self._ask(line, link, parser, exchange)
-            if frame is None and exchange.essential:
-                return False
-            if frame is not None:
-                self._take(poll, exchange, frame)
-            self._stop.wait(self._timing.between_s)
-        if not poll.answered:
-            return False
-        self._links = (link,)  # this speed is right: never try another
-        self._deliver(poll)
-        return True
-
-    def _take(self, poll: _Poll, exchange: Exchange, frame: Frame) -> None:
-        poll.answered = True
-        if frame.kind == "error":
-            if frame.details.get("error") == "no such data":
-                self._refused[exchange.key] = self._clock.monotonic() + REFUSED_FOR_S
-            return
-        poll.values.update(frame.normalized)
-        poll.raw += frame.raw
-        poll.proof = frame.proof
-        if poll.at is None:
-            poll.at = (self._clock.now(), self._clock.monotonic())
-
-    def _deliver(self, poll: _Poll) -> None:
-        at = poll.at or (self._clock.now(), self._clock.monotonic())
+    def _deliver(self, collected: Collected) -> None:
+        at = collected.at or (self._clock.now(), self._clock.monotonic())
         problems = ("clock_jump",) if self._clock_jumped(*at) else ()
         reading = Reading(
             host_time=at[0],
             monotonic=at[1],
-            meter_id=self._dialogue.meter_id,
-            protocol=self._dialogue.protocol,
-            values=poll.values,
-            proof=poll.proof,
-            raw=poll.raw,
+            meter_id=collected.meter_id,
+            protocol=self._protocol,
+            values=collected.values,
+            proof=collected.proof,
+            raw=collected.raw,
             origin=self._origin,
+            meter_clock=collected.meter_clock,
             after_gap=self._gap,
             problems=problems,
         )
         self._gap = ""
-        self._report("reading", f"reading meter {reading.meter_id} on {self._device}", at[0])
+        name = reading.meter_id or "without a number"
+        self._report("reading", f"reading meter {name} on {self._device}", at[0])
         self._on_reading(reading)
 
     def _clock_jumped(self, now: datetime, monotonic: float) -> bool:
@@ -265,56 +245,12 @@ class MeterSession:
         before, self._clock_offset = self._clock_offset, offset
         return before is not None and abs(offset - before) > _CLOCK_JUMP_S
 
-    def _ask(
-        self, line: Line, link: Link, parser: StreamParser, exchange: Exchange
-    ) -> Frame | None:
-        """Send one request up to three times; return the frame that answers it, or None."""
-        for attempt in range(self._timing.attempts):
-            if attempt and self._stop.wait(self._timing.retry_s):
-                return None
-            line.reset_input_buffer()
-            parser.reset()
-            line.write(exchange.request)
-            frame = self._answer(line, link, parser, exchange)
-            if frame is not None or self._stop.is_set():
-                return frame
-        return None
-
-    def _answer(
-        self, line: Line, link: Link, parser: StreamParser, exchange: Exchange
-    ) -> Frame | None:
-        line_s = (len(exchange.request) + exchange.reply_bytes) * link.byte_s
-        deadline = self._clock.monotonic() + line_s + self._timing.reply_s
-        while self._clock.monotonic() < deadline and not self._stop.is_set():
-            frame = self._matching(parser.feed(self._read(line)), exchange)
-            if frame is not None:
-                return frame
-        # Whatever is left is a half frame; a good one may be hidden behind a damaged length.
-        return self._matching(parser.finish(), exchange)
-
-    def _read(self, line: Line) -> bytes:
-        began = self._clock.monotonic()
-        data = line.read(1)
-        if not data:
-            # Some systems return nothing at once, for ever, after an unplug: do not spin.
-            if self._clock.monotonic() - began < READ_TIMEOUT_S / 2:
-                self._stop.wait(READ_TIMEOUT_S)
-            return b""
-        waiting = line.in_waiting
-        return data + line.read(min(waiting, 4096)) if waiting else data
-
-    def _matching(self, events: list[Event], exchange: Exchange) -> Frame | None:
-        found: Frame | None = None
-        for event in events:
-            if isinstance(event, Problem):
-                bad = self._status.bad_frames + (event.kind in _DAMAGE)
-                self._status = replace(self._status, bad_frames=bad)
-            elif event.kind != "request":
-                good = self._status.good_frames + 1
-                self._status = replace(self._status, good_frames=good)
-                if found is None and exchange.answers(event):
-                    found = event
-        return found
+    def _count(self, event: Event) -> None:
+        good, bad = self._status.good_frames, self._status.bad_frames
+        if not isinstance(event, Problem):
+            self._status = replace(self._status, good_frames=good + 1)
+        elif event.kind in _DAMAGE:
+            self._status = replace(self._status, bad_frames=bad + 1)
 
     def _report(self, state: str, text: str, good: datetime | None = None) -> None:
         last = good or self._status.last_good

@@ -4,23 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import Protocol
 
 from wallet_app.meter import dlt645
 from wallet_app.meter.dlt645 import Dlt645Parser
 from wallet_app.meter.events import Frame
+from wallet_app.meter.simulator.device import Asked, Replies
 from wallet_app.meter.simulator.home import HomeState
 
 NO_SUCH_DATA = 0x02
-Replies = list[tuple[float, bytes]]
-
-
-class Device(Protocol):
-    """A simulated meter: what came in at host time ``now`` (s) → what goes out, and when."""
-
-    def on_bytes(self, data: bytes, now: float) -> Replies:
-        """Take the host's bytes; return (delay in s, bytes) to send back, in order."""
-        ...
 
 
 @dataclass(slots=True)
@@ -39,7 +30,7 @@ class Faults:
     refused: set[int] = field(default_factory=set)  # identifiers answered with D1
 
 
-class Dlt645Meter:
+class Dlt645Meter(Asked):
     """Answers reads with the state of a home; identifiers it does not know get D1.
 
     ``state`` is asked once per request. The registers show whole 0.01 kWh, as meters do.

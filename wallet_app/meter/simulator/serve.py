@@ -7,7 +7,7 @@ second. Standard input: battery commands, one JSON object per line (see ``Simula
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TextIO
@@ -15,7 +15,8 @@ from typing import Any, TextIO
 from light_node import jsonio
 from light_node.clock import Clock, MarketTime
 from wallet_app.meter.events import Origin
-from wallet_app.meter.simulator.dlt645 import Device, Dlt645Meter
+from wallet_app.meter.simulator import meters
+from wallet_app.meter.simulator.device import FaultyLine
 from wallet_app.meter.simulator.home import BatterySpec, HomeState, SimulatedHome
 from wallet_app.meter.simulator.household import HomeSpec, Household, homes
 from wallet_app.meter.simulator.terminal import MeterTerminal
@@ -36,6 +37,18 @@ class Choice:
     seed: int = 1
     weather_seed: int = 0
     utc_offset_h: float = 8.0
+
+
+@dataclass(frozen=True, slots=True)
+class MeterChoice:
+    """Which meter to put in front of it, and how bad its line is (see ``FaultyLine``)."""
+
+    protocol: str = "dlt645"
+    address: str = "202611200001"
+    profile: str = ""
+    push: bool = False
+    faults: tuple[str, ...] = ()
+    fault_every: int = 3
 
 
 def make_home(choice: Choice, start: datetime) -> tuple[SimulatedHome, HomeSpec]:
@@ -76,24 +89,21 @@ def make_home(choice: Choice, start: datetime) -> tuple[SimulatedHome, HomeSpec]
     return home, spec
 
 
-def make_meter(protocol: str, address: str, state: Callable[[], HomeState]) -> Device:
-    """Return a simulated meter; ``ValueError`` for an unknown protocol or an impossible address."""
-    if protocol == "dlt645":
-        return Dlt645Meter(address, state)
-    raise ValueError(f"no simulated meter for the protocol {protocol!r}")
-
-
 class HomeServer:
     """A home, its meter and the terminal it is on, running by market time; a context manager."""
 
     def __init__(
-        self, choice: Choice, protocol: str, address: str, market: MarketTime, clock: Clock
+        self, choice: Choice, meter: MeterChoice, market: MarketTime, clock: Clock
     ) -> None:
         self._market, self._clock = market, clock
         self.home, self.spec = make_home(choice, self._now())
-        self.meter = make_meter(protocol, address, self.state)
-        self._terminal = MeterTerminal(self.meter)
-        self.port, self.address = self._terminal.port, address
+        device = meters.make(
+            meter.protocol, meter.address, self.state, profile=meter.profile, push=meter.push
+        )
+        if meter.faults:
+            device = FaultyLine(device, meter.faults, every=meter.fault_every)
+        self._terminal = MeterTerminal(device)
+        self.port, self.address = self._terminal.port, meter.address
 
     def __enter__(self) -> "HomeServer":
         return self

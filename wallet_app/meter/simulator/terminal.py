@@ -8,7 +8,7 @@ import time
 import tty
 from collections.abc import Callable
 
-from wallet_app.meter.simulator.dlt645 import Device
+from wallet_app.meter.simulator.device import Device, Replies
 
 _READ_BYTES = 4096
 
@@ -23,6 +23,8 @@ class MeterTerminal:
     def __init__(self, device: Device, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._device, self._monotonic = device, monotonic
         self._master, slave = os.openpty()
+        # A meter that pushes must not wait for somebody to listen.
+        os.set_blocking(self._master, False)
         # Raw before anybody opens it, else the line discipline echoes and eats bytes.
         tty.setraw(slave)
         self.port = os.ttyname(slave)
@@ -56,15 +58,30 @@ class MeterTerminal:
     def _serve(self) -> None:
         waiting: list[tuple[float, int, bytes]] = []
         count = 0
+        period_s = self._device.period_s
+        due = self._monotonic() + (period_s or 0.0)
         while not self._closing:
-            pause = max(0.0, waiting[0][0] - self._monotonic()) if waiting else None
+            deadlines = [waiting[0][0]] if waiting else []
+            deadlines += [due] if period_s else []
+            pause = max(0.0, min(deadlines) - self._monotonic()) if deadlines else None
             readable, _, _ = select.select([self._master, self._wake], [], [], pause)
             if self._wake in readable:
                 return
             now = self._monotonic()
+            replies: Replies = []
             if self._master in readable:
-                for delay, data in self._device.on_bytes(os.read(self._master, _READ_BYTES), now):
-                    count += 1
-                    heapq.heappush(waiting, (now + delay, count, data))
+                replies += self._device.on_bytes(os.read(self._master, _READ_BYTES), now)
+            if period_s and now >= due:
+                replies += self._device.push(now)
+                due = max(due + period_s, now)
+            for delay, data in replies:
+                count += 1
+                heapq.heappush(waiting, (now + delay, count, data))
             while waiting and waiting[0][0] <= now:
-                os.write(self._master, heapq.heappop(waiting)[2])
+                self._write(heapq.heappop(waiting)[2])
+
+    def _write(self, data: bytes) -> None:
+        try:
+            os.write(self._master, data)
+        except BlockingIOError:
+            return  # nobody reads, and the line's buffer is full: the bytes are lost, as on a wire

@@ -1,0 +1,150 @@
+"""Every protocol end to end: a session reads a simulated meter on a pseudo-terminal."""
+
+import queue
+import sys
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+
+from light_node.clock import SystemClock
+from wallet_app.meter import modbus
+from wallet_app.meter.dialogue import PROTOCOLS, Options, dialogue
+from wallet_app.meter.events import Origin, Proof, Reading
+from wallet_app.meter.ports import Link
+from wallet_app.meter.session import MeterSession, Timing
+
+if sys.platform == "win32":
+    pytest.skip("pseudo-terminals are POSIX", allow_module_level=True)
+
+from wallet_app.meter.simulator import meters
+from wallet_app.meter.simulator.device import FAULTS, Device, FaultyLine
+from wallet_app.meter.simulator.home import HomeState
+from wallet_app.meter.simulator.terminal import MeterTerminal
+
+STATE = HomeState(datetime(2026, 6, 21, tzinfo=UTC), 2000, 500, 0, 0, 12_345_678, 9_999, 231.04)
+QUICK = Timing(
+    reply_s=0.1, listen_s=1.0, retry_s=0.01, between_s=0.0, reopen_s=0.05, silent_polls=5
+)
+LINK = Link(921600, 8, "N", 1)
+CASES = {
+    "dlt645": ("dlt645", "123456789012", Options(), "12345.67"),
+    "dlt698": ("dlt698", "123456789012", Options(), "12345.67"),
+    "sdm630": ("modbus_rtu", "7", Options(profile="sdm630"), "12345.67"),
+    "sdm120": ("modbus_rtu", "7", Options(profile="sdm120"), "12345.67"),
+    "dtsu666": ("modbus_rtu", "7", Options(profile="dtsu666"), "12345.67"),
+    "adw300": ("modbus_rtu", "7", Options(profile="adw300"), "12345.67"),
+    "pzem016": ("modbus_rtu", "7", Options(profile="pzem016"), "12345.67"),
+    "d0": ("iec62056_21", "123456789012", Options(), "12345.67"),
+    "d0 mode D": ("iec62056_21", "123456789012", Options(listen=True), "12345.67"),
+    "p1": ("dsmr_p1", "123456789012", Options(), "12345.67"),
+    "sml": ("sml", "123456789012", Options(), "12345.6780"),
+    "dlms": ("dlms", "123456789012", Options(), "12345.678"),
+}
+
+
+def make(case: str) -> Device:
+    protocol, address, options, _ = CASES[case]
+    device = meters.make(
+        protocol, address, lambda: STATE, profile=options.profile, push=options.listen
+    )
+    if device.period_s is not None:
+        device.period_s = 0.05  # type: ignore[misc]
+    if isinstance(device, meters.D0Meter):
+        device._delay = 0.0
+    return device
+
+
+def read(case: str, device: Device, *, address: str | None = None, count: int = 1) -> list[Reading]:
+    protocol, number, options, _ = CASES[case]
+    given = number if protocol == "modbus_rtu" else address
+    readings: queue.Queue[Reading] = queue.Queue()
+    with MeterTerminal(device) as terminal:
+        session = MeterSession(
+            terminal.port,
+            protocol=protocol,
+            address=given,
+            interval_s=0.01,
+            clock=SystemClock(),
+            on_reading=readings.put,
+            on_status=lambda _: None,
+            link=LINK,
+            options=options,
+            timing=QUICK,
+        )
+        session.start()
+        try:
+            return [readings.get(timeout=30) for _ in range(count)]
+        finally:
+            session.stop()
+
+
+def test_there_is_a_simulated_meter_for_every_protocol():
+    assert {protocol for protocol, *_ in CASES.values()} == set(PROTOCOLS)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_reads_registers_and_power(case: str):
+    (reading,) = read(case, make(case))
+    assert reading.import_kwh is not None
+    assert abs(reading.import_kwh - Decimal(CASES[case][3])) < Decimal("0.002")
+    if case != "pzem016":  # unsigned registers: it cannot show feeding in
+        assert reading.power_w == -1500
+        assert reading.export_kwh is not None
+        assert abs(reading.export_kwh - Decimal("9.99")) < Decimal("0.01")
+    assert reading.meter_id
+    assert reading.origin is Origin.SIMULATED
+    assert (reading.proof is Proof.NONE) is (case == "d0 mode D")
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("case", ["dlt645", "dlt698", "sdm630", "d0", "p1", "sml", "dlms"])
+def test_bad_lines_never_give_a_wrong_value(case: str, fault: str):
+    line = FaultyLine(make(case), [fault], every=3, seed=7)
+    for reading in read(case, line, address=CASES[case][1], count=1 if fault == "echo" else 2):
+        assert reading.import_kwh is not None
+        assert abs(reading.import_kwh - Decimal(CASES[case][3])) < Decimal("0.002")
+
+
+@pytest.mark.parametrize("protocol", sorted(PROTOCOLS))
+def test_every_protocol_has_speeds_to_try(protocol: str):
+    assert dialogue(protocol, Options()).links
+
+
+@pytest.mark.parametrize(
+    ("protocol", "options"),
+    [
+        ("modbus_rtu", Options(address="248")),
+        ("modbus_rtu", Options(address="one")),
+        ("modbus_rtu", Options(profile="nonesuch")),
+        ("dlt698", Options(address="meter")),
+        ("iec62056_21", Options(address="\r\n")),
+        ("dlms", Options(key=b"short")),
+        ("morse", Options()),
+    ],
+)
+def test_wrong_options_are_refused(protocol: str, options: Options):
+    with pytest.raises(ValueError, match=r"address|profile|keys|protocol"):
+        dialogue(protocol, options)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "address"), [("modbus_rtu", "300"), ("dlt645", "x"), ("morse", "1")]
+)
+def test_impossible_simulated_meters_are_refused(protocol: str, address: str):
+    with pytest.raises(ValueError, match=r"address|protocol"):
+        meters.make(protocol, address, lambda: STATE)
+
+
+def test_unknown_faults_are_refused():
+    with pytest.raises(ValueError, match="no fault"):
+        FaultyLine(make("sml"), ["rain"])
+    with pytest.raises(ValueError, match="every"):
+        FaultyLine(make("sml"), ["flip"], every=0)
+
+
+def test_simulated_modbus_meter_knows_its_limits():
+    meter = meters.ModbusMeter(1, "sdm120", lambda: STATE)
+    reply = meter.on_bytes(b"\x00" + modbus.Request(1, 4, 0x0400, 2).encode(), 0.0)[0][1]
+    assert reply[:3] == b"\x01\x84\x02"
+    assert meter.on_bytes(modbus.Request(9, 4, 0, 2).encode(), 0.0) == []

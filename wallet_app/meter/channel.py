@@ -1,0 +1,130 @@
+"""An open line as dialogues use it: ask with retries, listen, change speed; everything counted."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from light_node.clock import Clock
+from wallet_app.meter.events import Event, Frame, StreamParser
+from wallet_app.meter.ports import READ_TIMEOUT_S, Line, Link
+
+_READ_BYTES = 4096
+_SILENCE_S = 0.5  # a pause after which half a frame is given up
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Waits in seconds of the host's clock; the defaults are docs/meter-protocols.md's."""
+
+    reply_s: float = 1.0  # reaction of the meter, on top of the line time
+    listen_s: float = 12.0  # a meter that pushes is heard within this
+    retry_s: float = 0.5
+    attempts: int = 3
+    between_s: float = 0.02
+    reopen_s: float = 2.0
+    silent_polls: int = 3
+    longest_reopen_s: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One request: the bytes, which frame answers it, how long the answer is at most.
+
+    ``key`` names what is asked; ``essential`` values make a poll fail when they stay out.
+    """
+
+    key: str
+    request: bytes
+    answers: Callable[[Frame], bool]
+    reply_bytes: int = 64
+    essential: bool = False
+
+
+class Channel:
+    """A line with a parser on it. Port failures come through as the line raises them.
+
+    ``count`` is called with every event but echoes; ``stop`` ends every wait early.
+    """
+
+    def __init__(
+        self,
+        line: Line,
+        link: Link,
+        parser: StreamParser,
+        *,
+        clock: Clock,
+        stop: threading.Event,
+        timing: Timing,
+        count: Callable[[Event], None],
+    ) -> None:
+        self._line, self.link, self.parser = line, link, parser
+        self.clock, self.stop, self.timing = clock, stop, timing
+        self._count = count
+
+    def ask(self, exchange: Exchange) -> Frame | None:
+        """Send one request, up to the allowed attempts; return the frame that answers it."""
+        for attempt in range(self.timing.attempts):
+            if attempt and self.stop.wait(self.timing.retry_s):
+                return None
+            self.clear()
+            self._line.write(exchange.request)
+            line_s = (len(exchange.request) + exchange.reply_bytes) * self.link.byte_s
+            frame = self.listen(exchange.answers, line_s + self.timing.reply_s)
+            if frame is not None or self.stop.is_set():
+                return frame
+        return None
+
+    def listen(self, wanted: Callable[[Frame], bool], seconds: float) -> Frame | None:
+        """Return the first wanted frame that comes within ``seconds``, else None."""
+        deadline = self.clock.monotonic() + seconds
+        heard = self.clock.monotonic()
+        while self.clock.monotonic() < deadline and not self.stop.is_set():
+            data = self._read()
+            if data:
+                heard = self.clock.monotonic()
+                frame = self._first(self.parser.feed(data), wanted)
+            elif self.parser.pending and self.clock.monotonic() - heard > _SILENCE_S:
+                # A half frame: give it up. A good one may be hidden behind a damaged length.
+                frame = self._first(self.parser.finish(), wanted)
+            else:
+                continue
+            if frame is not None:
+                return frame
+        return self._first(self.parser.finish(), wanted)
+
+    def clear(self) -> None:
+        """Forget what came in before, so that a late reply is not taken for the next."""
+        self._line.reset_input_buffer()
+        self.parser.reset()
+
+    def send(self, data: bytes) -> None:
+        """Send ``data`` and wait until it has left the adapter."""
+        self._line.write(data)
+        self._line.flush()
+        # USB adapters return from flush early.
+        self.stop.wait(len(data) * self.link.byte_s)
+
+    def change_speed(self, baud: int) -> None:
+        """Go on with ``baud`` on the open port."""
+        self.link = Link(baud, self.link.data_bits, self.link.parity, self.link.stop_bits)
+        self._line.baudrate = baud
+
+    def _read(self) -> bytes:
+        began = self.clock.monotonic()
+        data = self._line.read(1)
+        if not data:
+            # Some systems return nothing at once, for ever, after an unplug: do not spin.
+            if self.clock.monotonic() - began < READ_TIMEOUT_S / 2:
+                self.stop.wait(READ_TIMEOUT_S)
+            return b""
+        waiting = self._line.in_waiting
+        return data + self._line.read(min(waiting, _READ_BYTES)) if waiting else data
+
+    def _first(self, events: list[Event], wanted: Callable[[Frame], bool]) -> Frame | None:
+        found: Frame | None = None
+        for event in events:
+            if not (isinstance(event, Frame) and event.kind == "request"):
+                self._count(event)
+            if found is None and isinstance(event, Frame) and wanted(event):
+                found = event
+        return found
