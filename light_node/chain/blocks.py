@@ -12,6 +12,7 @@ from light_node.chain import errors, verify
 from light_node.fabric import block as blocks
 from light_node.fabric.block import Block
 from light_node.fabric.channel_config import ChannelConfig
+from light_node.fabric.endorsement import DEFAULT_REFERENCE
 from light_node.fabric.errors import MalformedMessage
 from light_node.fabric.msp import MspError
 from light_node.fabric.pb import common_pb2, peer_pb2
@@ -19,7 +20,7 @@ from light_node.fabric.policy import PolicyError, SignedData, satisfied
 from light_node.fabric.transaction import ParsedTransaction, parse_header, parse_transaction
 
 DEFAULT_ENDORSEMENT = peer_pb2.ApplicationPolicy(
-    channel_config_policy_reference="/Channel/Application/Endorsement"
+    channel_config_policy_reference=DEFAULT_REFERENCE
 ).SerializeToString()
 
 

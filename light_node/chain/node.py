@@ -187,13 +187,18 @@ class LightNode:
         return expected
 
     def _preferred_sources(self) -> list[Source]:
-        peers = [s for s in self._sync.sources if s.kind == "peer"]
-        others = [s for s in self._sync.sources if s.kind != "peer"]
-        return sorted(peers, key=lambda s: s.organization != self._own_organization) + others
+        reachable = self._sync.reachable_sources
+
+        def rank(source: Source) -> tuple[bool, bool, bool]:
+            own = source.organization == self._own_organization
+            return source not in reachable, source.kind != "peer", not own
+
+        return sorted(self._sync.sources, key=rank)
 
     def _ask_validity(self, number: int, expected: bytes) -> dict[str, bytes]:
-        for source in self._sync.sources:
-            if source.kind != "peer":
+        known = self._sync.agreement.shown(number)
+        for source in self._sync.reachable_sources:
+            if source.kind != "peer" or source.organization in known:
                 continue
             try:
                 block = verify.parse(source.block(number, headers_only=True))

@@ -146,6 +146,31 @@ class HeaderStore:
                 self._older_configs[index] = known
         return known
 
+    def verify_links(self) -> int:
+        """Recompute the hash of every stored header from the trust root on; return how many.
+
+        ``StoreError`` at the first that does not follow from the one before. Opening checks
+        checksums only, which find accidents; this finds whatever was changed.
+        """
+        number, tip, at = self._first, self._root_hash, _HEADER.size
+        end = at + self._count * _RECORD.size
+        while at < end:
+            with self._lock:
+                if self._file is None:
+                    raise errors.StoreError("the header store is closed")
+                self._file.seek(at)
+                chunk = self._file.read(min(end - at, _CHECK_CHUNK * _RECORD.size))
+            at += len(chunk)
+            for data_hash, digest, _, _ in _RECORD.iter_unpack(chunk):
+                number += 1
+                if block_hash(number, tip, data_hash) != digest:
+                    raise errors.StoreError(
+                        f"the stored header {number} does not follow from the one before; "
+                        f"delete {self._directory} to fetch anew"
+                    )
+                tip = digest
+        return number - self._first
+
     def size_bytes(self) -> int:
         """Return how much disk the headers take, without the configuration blocks."""
         return _HEADER.size + self._count * _RECORD.size

@@ -167,6 +167,12 @@ class ChainSync:
         """The sources, in the order given."""
         return tuple(tracker.source for tracker in self._trackers)
 
+    @property
+    def reachable_sources(self) -> tuple[Source, ...]:
+        """The sources worth asking now: those that did not fail at their last attempt."""
+        with self._changed:
+            return tuple(t.source for t in self._trackers if t.state is not PeerState.UNREACHABLE)
+
     # -- one source -----------------------------------------------------------------------------
 
     def _run(self, tracker: _Tracker) -> None:

@@ -20,6 +20,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Describe the arguments."""
     node_options.configure(parser)
     parser.add_argument("--offline", action="store_true", help="do not ask the peers")
+    parser.add_argument(
+        "--check", action="store_true", help="recompute the hash link of every stored header"
+    )
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -38,7 +41,11 @@ def execute(arguments: argparse.Namespace) -> int:
     store = _open(arguments, root)
     try:
         result |= _stored(store)
+        if arguments.check:
+            result["links_checked"] = 0 if store is None else store.verify_links()
         result["peers"] = _ask_peers(arguments, profile, root, store)
+    except errors.StoreError as error:
+        raise commandline.InputError(str(error)) from error
     finally:
         if store is not None:
             store.close()
@@ -123,6 +130,8 @@ def _print_for_people(result: dict[str, Any]) -> None:
             f"Verified here: {result['verified_height']} blocks, tip {result['tip'][:16]}…, "
             f"configuration of block {result['configuration']}"
         )
+    if "links_checked" in result:
+        lines.append(f"Hash links recomputed: {result['links_checked']}, all good.")
     for peer in result["peers"]:
         agrees = {True: "agrees", False: "DISAGREES", None: "not compared"}[peer["agrees"]]
         said = peer["error"] or f"height {peer['height']}, {agrees}"

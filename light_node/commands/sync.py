@@ -7,7 +7,7 @@ from typing import Any
 from light_node import commandline
 from light_node.chain import errors
 from light_node.chain.node import LightNode
-from light_node.chain.status import PeerState, SyncStatus
+from light_node.chain.status import PeerState, PeerStatus, SyncStatus
 from light_node.clock import SystemClock
 from light_node.commands import node_options
 
@@ -62,8 +62,14 @@ def _is_done(status: SyncStatus) -> bool:
     """Say whether nothing more is to come: all have answered, and what they have is verified."""
     if status.fork is not None:
         return True
-    pending = any(p.state is PeerState.CONNECTING for p in status.peers)
-    return not pending and _is_good(status)
+    return _is_good(status) and not any(_is_pending(p, status) for p in status.peers)
+
+
+def _is_pending(peer: PeerStatus, status: SyncStatus) -> bool:
+    """Say whether a peer has yet to show the header that is to be compared."""
+    if peer.state is PeerState.CONNECTED:
+        return peer.agrees is None and (peer.height or 0) >= status.verified_height
+    return peer.state is PeerState.CONNECTING
 
 
 def _follow(node: LightNode) -> None:

@@ -121,7 +121,7 @@ def parse_block(raw: bytes) -> Block:
         raise BlockError("the block has no header")
     header = message.header
     number, previous, data = header.number, header.previous_hash, header.data_hash
-    if bool(number) != bool(previous):
+    if (not number) != (not previous):
         raise BlockError(f"block {number} must {'have a' if number else 'have no'} previous hash")
     return Block(
         number,

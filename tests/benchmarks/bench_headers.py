@@ -95,7 +95,7 @@ def _signatures(kind: str) -> None:
             key = config.msps.parse(_signer(config, item)).certificate.public_key
             assert isinstance(key, ec.EllipticCurvePublicKey)
             bare.append((key, item.signature, blocks.signed_bytes(entry.value, header, block.der)))
-    repeat = 50
+    repeat = 20
 
     def ours() -> None:
         for _ in range(repeat):
@@ -107,14 +107,29 @@ def _signatures(kind: str) -> None:
             for key, signature, message in bare:
                 key.verify(signature, message, algorithm)
 
-    count = repeat * len(bare)
-    bare_rate, our_rate = _per_second(library, count), _per_second(ours, count)
+    bare_rate, our_rate, share = _side_by_side(library, ours, repeat * len(bare))
     _row(f"{kind}: signatures, bare cryptography", bare_rate)
     _row(
         f"{kind}: signatures with identities and policy",
         our_rate,
-        f"{our_rate / bare_rate:.0%} of bare (goal 80 %)",
+        f"{share:.0%} of bare (goal 80 %)",
     )
+
+
+def _side_by_side(
+    first: Callable[[], None], second: Callable[[], None], count: int
+) -> tuple[float, float, float]:
+    """Return both rates and the median ratio of rounds taken in turn, which load evens out."""
+    rates: list[tuple[float, float]] = []
+    for _ in range(3 * ROUNDS):
+        pair = []
+        for work in (first, second):
+            started = time.perf_counter()
+            work()
+            pair.append(count / (time.perf_counter() - started))
+        rates.append((pair[0], pair[1]))
+    one, two = (statistics.median(column) for column in zip(*rates, strict=True))
+    return one, two, statistics.median(b / a for a, b in rates)
 
 
 def _signer(config: object, item: blocks.BlockSignature) -> bytes:
@@ -153,3 +168,10 @@ def _store() -> None:
 
         _row("store: append in batches of 500", appended, f"{size / len(done):.0f} bytes each")
         _row("store: open and check every record", _per_second(reopen, len(done)))
+        with HeaderStore(path, root, read_only=True) as store:
+            links = _per_second(lambda: _all_linked(store), len(done))
+        _row("store: recompute every hash link", links, "goal 300,000")
+
+
+def _all_linked(store: HeaderStore) -> None:
+    assert store.verify_links() == HEADERS

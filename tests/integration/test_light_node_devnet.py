@@ -91,8 +91,10 @@ def test_sync_and_status_commands(devnet: DevnetProcess, tmp_path: Path, capsys:
     after = json.loads(capsys.readouterr().out)
     assert after["verified_height"] == synced["verified_height"]
     assert [p["agrees"] for p in after["peers"]] == [True] * 3
-    assert cli.main(["status", "--offline", *options]) == 0
-    assert "Verified here" in capsys.readouterr().out
+    assert cli.main(["status", "--offline", "--check", *options]) == 0
+    text = capsys.readouterr().out
+    assert "Verified here" in text
+    assert "all good" in text
 
 
 def test_sync_says_what_it_lacks(devnet: DevnetProcess, tmp_path: Path, capsys: Any) -> None:

@@ -154,6 +154,28 @@ def test_damage_found_while_running_is_said(
             store.hash(5)
 
 
+def test_links_can_be_recomputed(tmp_path: Path, raws: list[bytes], root: TrustRoot) -> None:
+    """Against a change that keeps the checksum right, which opening does not look for."""
+    with HeaderStore(tmp_path, root) as store:
+        fill(store, raws)
+        assert store.verify_links() == len(raws) - 1
+    path = tmp_path / "headers.bin"
+    forged = bytearray(path.read_bytes())
+    start = HEADER + 4 * RECORD
+    forged[start : start + RECORD] = stores._pack(5, bytes(32), store_hash(raws[5]), 0)
+    path.write_bytes(forged)
+    with HeaderStore(tmp_path, root) as store:
+        assert store.state.number == len(raws) - 1
+        with pytest.raises(errors.StoreError, match="stored header 5 does not follow"):
+            store.verify_links()
+    with pytest.raises(errors.StoreError, match="closed"):
+        store.verify_links()
+
+
+def store_hash(raw: bytes) -> bytes:
+    return verify.parse(raw).hash
+
+
 def test_a_full_disk_loses_nothing(
     tmp_path: Path, raws: list[bytes], root: TrustRoot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
