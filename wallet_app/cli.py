@@ -7,9 +7,12 @@ from light_node import commandline
 COMMANDS = {
     "": "wallet_app.commands.window",
     "demo": "wallet_app.commands.demo",
+    "enrol": "wallet_app.commands.enrol",
     "equilibrium": "wallet_app.commands.equilibrium",
     "meter": "wallet_app.commands.meter",
+    "profile": "wallet_app.commands.profile",
     "replay": "wallet_app.commands.replay",
+    "run": "wallet_app.commands.run",
     "simulate": "wallet_app.commands.simulate",
     "suggest": "wallet_app.commands.suggest",
 }

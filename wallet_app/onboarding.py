@@ -255,9 +255,8 @@ def explanation(step: Step) -> str:
     """Return what ``step`` is for, in a sentence or two."""
     return {
         Step.LANGUAGE: tr(
-            "This wallet trades your household's electricity with your neighbours'. Setting it up "
-            "takes a few minutes; have the network profile, enrolment id and secret at hand that "
-            "your organisation gave you."
+            "This wallet trades your household's electricity with your neighbours. Setting it up "
+            "takes a few minutes."
         ),
         Step.NETWORK: tr(
             "The profile says where the network is and from which block all verification starts. "

@@ -207,7 +207,7 @@ class WelcomeDialog(QDialog):
         holder = QWidget()
         holder.setObjectName("scrolled")
         self._holder = QVBoxLayout(holder)
-        self._holder.setContentsMargins(0, 6, 4, 0)
+        self._holder.setContentsMargins(0, 6, 0, 0)
         for page in self.pages.values():
             page.hide()
             self._holder.addWidget(page)
@@ -229,14 +229,15 @@ class WelcomeDialog(QDialog):
         self._working.setFixedWidth(90)
         self._working.hide()
         self._doing = label("", "muted")
+        self._doing.hide()
         self.back = button(tr("Back"), self.go_back)
         self.next = button(tr("Continue"), self.go_on, kind="primary")
         self.next.setDefault(True)
         self.back.setAutoDefault(False)
         self.details.setAutoDefault(False)
+        row.addWidget(self.details)
         row.addWidget(self._working)
         row.addWidget(self._doing)
-        row.addWidget(self.details)
         row.addStretch(1)
         row.addWidget(self.back)
         row.addWidget(self.next)
@@ -369,9 +370,11 @@ class WelcomeDialog(QDialog):
     def _set_busy(self, doing: str) -> None:
         self.busy = bool(doing)
         self._doing.setText(doing)
+        self._doing.setVisible(self.busy)
         self._working.setVisible(self.busy)
         self.next.setEnabled(not self.busy)
-        self.back.setEnabled(not self.busy)
+        possible = onboarding.before(self.step, self.answers) is not None
+        self.back.setVisible(possible and not self.busy)
         self.page.setEnabled(not self.busy)
         if doing:
             self._notice.say("")

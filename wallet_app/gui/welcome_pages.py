@@ -8,6 +8,7 @@ from pathlib import Path
 from zoneinfo import available_timezones
 
 from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QPalette
 from PySide6.QtWidgets import (
     QButtonGroup,
     QCheckBox,
@@ -21,6 +22,7 @@ from PySide6.QtWidgets import (
     QListWidget,
     QListWidgetItem,
     QRadioButton,
+    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
@@ -34,6 +36,8 @@ from wallet_app.keys.store import KeyPlace, KeyState
 from wallet_app.meter.ports import PortInfo
 from wallet_app.onboarding import Answers
 from wallet_app.wallets import CheckedProfile, enrolling_organizations
+
+_FIELD_PX = 32
 
 
 class StepPage(QWidget):
@@ -70,13 +74,28 @@ class LanguagePage(StepPage):
         card = Card(tr("Language"))
         for code, name in i18n.LANGUAGES.items():
             choice = QRadioButton(name)
+            _outlined(choice, theme)
             choice.setAccessibleName(name)
             self._group.addButton(choice)
             self.choices[code] = choice
             card.body.addWidget(choice)
         self._group.buttonClicked.connect(lambda _: self.changed.emit())
         self.column.addWidget(card)
+        self.column.addWidget(self._needed())
         self.column.addStretch(1)
+
+    def _needed(self) -> Card:
+        card = Card(tr("Have at hand"))
+        for icon, text in (
+            ("document", tr("the network profile, a file from your operator")),
+            ("trust", tr("its fingerprint, as your operator published it elsewhere")),
+            ("seal", tr("enrolment id and secret, from your organisation")),
+            ("meter", tr("the cable to your meter; it can also come later")),
+        ):
+            line = IconLabel(self.theme, "")
+            line.show_state(icon, text, "accent")
+            card.body.addWidget(line)
+        return card
 
     def show_answers(self, answers: Answers) -> None:
         """Mark the language."""
@@ -121,6 +140,7 @@ class NetworkPage(StepPage):
         )
         self._card.body.addWidget(label(hint, "muted", wrap=True))
         self.compared = QCheckBox(tr("I have compared it: it is the same"))
+        _outlined(self.compared, theme)
         self.compared.setAccessibleName(self.compared.text())
         self.compared.toggled.connect(lambda _: self.changed.emit())
         self._card.body.addWidget(self.compared)
@@ -182,8 +202,10 @@ class OrganisationPage(StepPage):
         card = Card(tr("Enrolment"))
         form = _form()
         self.organisation = QComboBox()
+        _outlined(self.organisation, theme)
         self.enrolment_id = QLineEdit()
         self.enrolment_id.setMaxLength(200)
+        self.enrolment_id.setProperty("kind", "field")
         self.secret = password_field()
         _row(form, tr("Organisation"), self.organisation)
         _row(form, tr("Enrolment id"), self.enrolment_id)
@@ -235,7 +257,7 @@ class KeyPage(StepPage):
         group = QButtonGroup(self)
         for choice in (self.keyring, self.file):
             choice.setAccessibleName(choice.text())
-            choice.setProperty("role", "choice")
+            _outlined(choice, theme)
             group.addButton(choice)
             choice.toggled.connect(lambda _: self._toggled())
         self._shown_state = IconLabel(theme, "", wrap=True)
@@ -262,8 +284,8 @@ class KeyPage(StepPage):
         card, body = _plain_card()
         body.addWidget(self.file)
         hint = tr(
-            "Asked for at every start. Nobody can restore a forgotten passphrase; then you enrol "
-            "again with a new secret."
+            "A passphrase is asked for at every start. Nobody can restore a forgotten one; you "
+            "would enrol again with a new secret."
         )
         body.addWidget(_indented(label(hint, "muted", wrap=True)))
         self._fields = QWidget()
@@ -361,6 +383,8 @@ class HouseholdPage(StepPage):
         self.load = _figure(" kWh", 0, 1_000_000.0, 100.0)
         self.roof.setSpecialValueText(tr("no roof"))
         self.battery.setSpecialValueText(tr("no battery"))
+        for field in (self.time_zone, self.roof, self.battery, self.load):
+            _outlined(field, theme)
         _row(form, tr("Time zone"), self.time_zone)
         _row(form, tr("Roof, peak power"), self.roof)
         _row(form, tr("Battery, usable"), self.battery)
@@ -405,12 +429,14 @@ class MeterPage(StepPage):
         card.corner.addWidget(self.again)
         self.list = QListWidget()
         self.list.setAccessibleName(tr("Serial port"))
-        self.list.setMinimumHeight(150)
+        self.list.setMinimumHeight(140)
+        self.list.setProperty("kind", "choices")
         self.list.currentRowChanged.connect(lambda _: self._picked())
         card.body.addWidget(self.list, 1)
         form = _form()
         self.other = QLineEdit()
         self.other.setMaxLength(200)
+        self.other.setProperty("kind", "field")
         self.other.setPlaceholderText(tr("such as /dev/ttyUSB0 or COM5"))
         self.other.textEdited.connect(lambda _: self.changed.emit())
         _row(form, tr("Another port"), self.other)
@@ -511,7 +537,16 @@ def password_field() -> QLineEdit:
     field = QLineEdit()
     field.setEchoMode(QLineEdit.EchoMode.Password)
     field.setMaxLength(1000)
+    field.setProperty("kind", "field")
     return field
+
+
+def _outlined(widget: QWidget, theme: Theme) -> None:
+    # Fusion derives outlines from the window's colour, darkened: on a dark window nobody sees them.
+    palette = widget.palette()
+    color = theme.color("muted" if theme.name == "dark" else "strong_border")
+    palette.setColor(QPalette.ColorRole.Window, color)
+    widget.setPalette(palette)
 
 
 def _form() -> QFormLayout:
@@ -526,8 +561,10 @@ def _form() -> QFormLayout:
 def _row(form: QFormLayout, name: str, field: QWidget) -> None:
     title = label(name)
     title.setBuddy(field)
+    title.setMinimumHeight(_FIELD_PX)
     field.setAccessibleName(name)
-    field.setMinimumHeight(30)
+    field.setFixedHeight(_FIELD_PX)
+    field.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
     form.addRow(title, field)
 
 
