@@ -23,6 +23,7 @@ from wallet_app.demo.processes import Child, ChildFailed
 from wallet_app.i18n import tr
 from wallet_app.keys.identity import certificate_request, enrol
 from wallet_app.keys.store import FileStore
+from wallet_app.meter.events import Origin
 from wallet_app.meter.simulator.household import Household, homes
 from wallet_app.settings import Settings
 from wallet_app.strategy.forecast import SlotEnergy
@@ -179,7 +180,7 @@ class TradingDay:
         home = self._home()
         first = home.message(30.0)
         self._progress(tr("A DL/T 645 meter answers on {port}.", port=first["port"]))
-        meter = Meter(first["port"], "dlt645", first["address"], interval_s=0.2)
+        meter = Meter(first["port"], "dlt645", first["address"], 0.2, Origin.SIMULATED)
         self._node = LightNodeAdapter(profile, self._path("node"), wallet.identity, self.clock)
         self._node.start()
         wallet = replace(

@@ -19,7 +19,7 @@ from light_node.market.units import EnergyWh, MoneyWhTick, PriceTick
 from light_node.mtc.timetable import Timetable
 from wallet_app.database import DatabaseError
 from wallet_app.i18n import tr
-from wallet_app.meter.events import Reading
+from wallet_app.meter.events import Origin, Reading
 from wallet_app.meter.recording import ReadingStore, RecordingError
 from wallet_app.meter.session import MeterSession
 from wallet_app.meter.simulator.household import Household
@@ -53,6 +53,7 @@ class Meter:
     protocol: str
     address: str | None
     interval_s: float
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +153,7 @@ class RunningWallet:
                 clock=wallet.clock,
                 on_reading=self._take_reading,
                 on_status=self.live.take_status,
+                origin=wallet.meter.origin,
             )
 
     def __enter__(self) -> "RunningWallet":

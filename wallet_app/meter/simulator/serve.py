@@ -5,6 +5,7 @@ second. Standard input: battery commands, one JSON object per line (see ``Simula
 """
 
 import json
+import os
 import threading
 import time
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from wallet_app.meter.simulator import meters
 from wallet_app.meter.simulator.device import FaultyLine
 from wallet_app.meter.simulator.home import BatterySpec, HomeState, SimulatedHome
 from wallet_app.meter.simulator.household import HomeSpec, Household, homes
+from wallet_app.meter.simulator.socket_line import MeterSocket
 from wallet_app.meter.simulator.terminal import MeterTerminal
 
 TELEMETRY_S = 0.25
@@ -102,7 +104,7 @@ class HomeServer:
         )
         if meter.faults:
             device = FaultyLine(device, meter.faults, every=meter.fault_every)
-        self._terminal = MeterTerminal(device)
+        self._terminal = MeterTerminal(device) if hasattr(os, "openpty") else MeterSocket(device)
         self.port, self.address = self._terminal.port, meter.address
 
     def __enter__(self) -> "HomeServer":

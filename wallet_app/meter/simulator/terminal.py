@@ -1,14 +1,13 @@
 """Serves a simulated meter on a pseudo-terminal, as a serial port any program can open (POSIX)."""
 
-import heapq
 import os
 import select
 import threading
 import time
-import tty
 from collections.abc import Callable
 
-from wallet_app.meter.simulator.device import Device, Replies
+from wallet_app.meter.simulator.device import Device
+from wallet_app.meter.simulator.pump import Pump
 
 _READ_BYTES = 4096
 
@@ -21,7 +20,10 @@ class MeterTerminal:
     """
 
     def __init__(self, device: Device, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._device, self._monotonic = device, monotonic
+        self._pump = Pump(device, monotonic)
+        # Imported here: Windows has neither pseudo-terminals nor this module, see MeterSocket.
+        import tty
+
         self._master, slave = os.openpty()
         # A meter that pushes must not wait for somebody to listen.
         os.set_blocking(self._master, False)
@@ -56,29 +58,14 @@ class MeterTerminal:
             os.close(descriptor)
 
     def _serve(self) -> None:
-        waiting: list[tuple[float, int, bytes]] = []
-        count = 0
-        period_s = self._device.period_s
-        due = self._monotonic() + (period_s or 0.0)
         while not self._closing:
-            deadlines = [waiting[0][0]] if waiting else []
-            deadlines += [due] if period_s else []
-            pause = max(0.0, min(deadlines) - self._monotonic()) if deadlines else None
-            readable, _, _ = select.select([self._master, self._wake], [], [], pause)
+            watched = [self._master, self._wake]
+            readable, _, _ = select.select(watched, [], [], self._pump.pause())
             if self._wake in readable:
                 return
-            now = self._monotonic()
-            replies: Replies = []
-            if self._master in readable:
-                replies += self._device.on_bytes(os.read(self._master, _READ_BYTES), now)
-            if period_s and now >= due:
-                replies += self._device.push(now)
-                due = max(due + period_s, now)
-            for delay, data in replies:
-                count += 1
-                heapq.heappush(waiting, (now + delay, count, data))
-            while waiting and waiting[0][0] <= now:
-                self._write(heapq.heappop(waiting)[2])
+            received = os.read(self._master, _READ_BYTES) if self._master in readable else b""
+            for data in self._pump.run(received):
+                self._write(data)
 
     def _write(self, data: bytes) -> None:
         try:
