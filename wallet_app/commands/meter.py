@@ -1,21 +1,23 @@
-"""``prosumer-wallet meter``: decode telegrams, list ports, read a meter, simulate one."""
+"""``prosumer-wallet meter``: decode telegrams, list ports, detect, read and simulate meters."""
 
 import argparse
 import json
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import asdict
 
 from light_node import commandline, jsonio
 from light_node.clock import MarketTime, SystemClock
 from wallet_app.meter import decode as decoding
+from wallet_app.meter.detect import Detector
 from wallet_app.meter.dialogue import PROTOCOLS, Options
 from wallet_app.meter.events import Reading, plain
-from wallet_app.meter.ports import ports
+from wallet_app.meter.ports import PortError, ports
 from wallet_app.meter.session import MeterSession, MeterStatus
 from wallet_app.meter.simulator.device import FAULTS
 
-SUMMARY = "Work with a smart meter on a serial port: decode, list, read, watch, simulate."
+SUMMARY = "Work with a smart meter on a serial port: decode, list, detect, read, watch, simulate."
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -41,6 +43,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         reading.add_argument("--timeout", type=float, default=30.0, help="seconds before giving up")
         reading.add_argument("--json", action="store_true", help="print JSON")
         reading.set_defaults(run=run)
+    detecting = commands.add_parser("detect", help="find out which meter hangs on a port")
+    detecting.add_argument("port", metavar="PORT", help="for example /dev/ttyUSB0 or COM5")
+    detecting.add_argument("--json", action="store_true", help="print JSON")
+    detecting.set_defaults(run=_detect)
     _configure_simulate(commands.add_parser("simulate", help="serve a simulated meter"))
 
 
@@ -139,6 +145,31 @@ def _list(arguments: argparse.Namespace) -> int:
             _say(f"{port.device}  {port.name or 'unnamed'}")
         if not found:
             _say("no serial ports: plug in the adapter")
+    return commandline.GOOD if found else commandline.NO
+
+
+def _detect(arguments: argparse.Namespace) -> int:
+    def progress(done: int, total: int, text: str) -> None:
+        if not arguments.json:
+            _warn(f"{done + 1}/{total} {text} …")
+
+    try:
+        detection = Detector(arguments.port, SystemClock(), progress=progress).run()
+    except PortError as error:
+        raise commandline.InputError(str(error)) from error
+    found = detection.found
+    if arguments.json:
+        tried = [{**asdict(attempt), "link": str(attempt.link)} for attempt in detection.attempts]
+        shown = {**asdict(found), "link": str(found.link)} if found else None
+        commandline.print_json({"found": shown, "tried": tried, "advice": detection.advice})
+    elif found is None:
+        for attempt in detection.attempts:
+            _say(f"{attempt.what} at {attempt.link}: {attempt.result}")
+        _say(detection.advice)
+    else:
+        name = PROTOCOLS[found.protocol] + (f" ({found.profile})" if found.profile else "")
+        proof = "" if found.proven else ", without check sum"
+        _say(f"{name} at {found.link}: meter {found.meter_id or 'without a number'}{proof}")
     return commandline.GOOD if found else commandline.NO
 
 

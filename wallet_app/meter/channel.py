@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from light_node.clock import Clock
-from wallet_app.meter.events import Event, Frame, StreamParser
+from wallet_app.meter.events import Event, Frame, Parser
 from wallet_app.meter.ports import READ_TIMEOUT_S, Line, Link
 
 _READ_BYTES = 4096
@@ -50,7 +50,7 @@ class Channel:
         self,
         line: Line,
         link: Link,
-        parser: StreamParser,
+        parser: Parser,
         *,
         clock: Clock,
         stop: threading.Event,

@@ -275,11 +275,14 @@ class D0Dialogue:
         """Return a new parser for this protocol."""
         return iec62056.Iec62056Parser()
 
+    def sign_on(self) -> Exchange:
+        """Return the request that makes a meter identify itself."""
+        return Exchange("sign on", _with_parity(self._sign_on), _is_any, 24)
+
     def poll(self, channel: Channel) -> Collected | None:
         """Read the list once; the line goes back to the speed it had."""
         start = channel.link.baud
-        question = Exchange("sign on", _with_parity(self._sign_on), _is_any, 24)
-        ident = channel.ask(question)
+        ident = channel.ask(self.sign_on())
         if ident is None:
             return None
         collected = Collected()

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 _SLICE = 4096
 
@@ -142,6 +142,27 @@ class Reading:
     def tariff_kwh(self, direction: str, tariff: int) -> Decimal | None:
         """Return the register of one tariff; ``direction`` is ``import`` or ``export``."""
         return self.values.get(f"{direction}_t{tariff}_kwh")
+
+
+class Parser(Protocol):
+    """What a line needs of a parser."""
+
+    @property
+    def pending(self) -> int:
+        """Return how many undecided bytes are held."""
+        ...
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Take ``data`` and return what it completes, in order."""
+        ...
+
+    def finish(self) -> list[Event]:
+        """Say that nothing more follows what is pending."""
+        ...
+
+    def reset(self) -> None:
+        """Forget what is pending."""
+        ...
 
 
 class StreamParser(ABC):

@@ -126,6 +126,31 @@ def test_read_without_a_port(capsys: pytest.CaptureFixture[str]):
     assert "plug in the adapter" in capsys.readouterr().err
 
 
+def test_detect_without_a_port(capsys: pytest.CaptureFixture[str]):
+    assert cli.main(["meter", "detect", "/dev/no-such-port"]) == 2
+    assert "plug in the adapter" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX")
+def test_detect_finds_a_meter(capsys: pytest.CaptureFixture[str]):
+    from datetime import UTC, datetime
+
+    from wallet_app.meter.simulator.home import HomeState
+    from wallet_app.meter.simulator.meters import P1Push
+    from wallet_app.meter.simulator.terminal import MeterTerminal
+
+    state = HomeState(datetime(2026, 6, 21, tzinfo=UTC), 0, 500, 0, 0, 1000, 0, 230.0)
+    meter = P1Push("123456", lambda: state)
+    meter.period_s = 0.05
+    with MeterTerminal(meter) as terminal:
+        assert cli.main(["meter", "detect", terminal.port, "--json"]) == 0
+        out = json.loads(capsys.readouterr().out)
+        assert out["found"]["protocol"] == "dsmr_p1"
+        assert out["found"]["link"] == "115200 8N1"
+        assert cli.main(["meter", "detect", terminal.port]) == 0
+        assert "DSMR P1 at 115200 8N1: meter 123456" in capsys.readouterr().out
+
+
 MARKET = {
     "wall": "2026-06-21T00:00:00+00:00",
     "market": "2026-06-21T00:00:00+00:00",

@@ -93,7 +93,8 @@ class ModbusMeter(Asked):
         words = self._words(self._state())
         wanted = range(request.start, request.start + request.count)
         inside = words and wanted.start >= min(words) and wanted.stop <= max(words) + 1
-        if request.function != self._profile.function or not inside:
+        known = any(address in words for address in wanted)
+        if request.function != self._profile.function or not (inside and known):
             body = bytes((request.unit, request.function | 0x80, 2))
             return body + crc.modbus(body).to_bytes(2, "little")
         held = [words.get(address, 0) for address in wanted]
