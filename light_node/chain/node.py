@@ -20,6 +20,7 @@ from light_node.fabric.profile import NetworkProfile
 from light_node.fabric.transaction import ParsedTransaction
 
 _CACHED_BLOCKS = 16
+_CACHED_BYTES = 1024 * 1024  # larger blocks are fetched again
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +210,8 @@ class LightNode:
         return self._sync.agreement.shown(number)
 
     def _remember(self, full: FullBlock) -> None:
+        if sum(len(entry.envelope) for entry in full.transactions) > _CACHED_BYTES:
+            return
         with self._cache_lock:
             while len(self._cache) >= _CACHED_BLOCKS:
                 del self._cache[next(iter(self._cache))]

@@ -26,7 +26,7 @@ from light_node.chain.store import HeaderStore
 from light_node.chain.trust import TrustRoot
 from light_node.chain.verify import TrustedState
 from light_node.clock import Clock
-from light_node.fabric.block import Block
+from light_node.fabric.block import Block, without_data
 from light_node.fabric.channel_config import ChannelConfig
 from light_node.fabric.errors import FabricError, Unavailable
 
@@ -40,6 +40,7 @@ STALLED_S = 20.0
 BEHIND_S = 2.0
 """A source whose newest header is not our tip for so long is no longer counted as agreeing."""
 _RECENT_BLOCKS = 64
+_RECENT_BYTES = 64 * 1024  # of larger ones only the header is remembered
 
 Listener = Callable[[SyncStatus], None]
 
@@ -191,7 +192,7 @@ class ChainSync:
             except errors.Fork as fork:
                 self._halt(tracker, fork)
                 return
-            except errors.StoreError as error:
+            except (errors.ChainError, OSError) as error:  # our own disk, not the source
                 self._report(str(error))
                 delay = LAST_RETRY_S
             retry = FIRST_RETRY_S if tracker.matched != before else min(2 * retry, LAST_RETRY_S)
@@ -201,6 +202,7 @@ class ChainSync:
         """Read one source until its stream breaks."""
         raw = tracker.source.newest()
         newest = verify.parse(raw)
+        self._check_claim(newest)
         self._seen(tracker, newest.number + 1)
         while newest.number > self._store.state.number + NEAR and not self._stopping.is_set():
             self._feed_in_turn(tracker, newest.number)
@@ -211,6 +213,18 @@ class ChainSync:
         self._read(tracker, start, None)
         if not self._stopping.is_set():
             raise Unavailable("the node ended the stream of blocks", stage="deliver")
+
+    def _check_claim(self, newest: Block) -> None:
+        """Check a tip ahead of ours as far as the configuration at hand goes.
+
+        A made-up height would else be waited for. Beyond a configuration change the signatures
+        cannot be checked yet; they are when the blocks arrive.
+        """
+        state = self._store.state
+        if newest.number > state.number and (
+            verify.last_config(newest) == state.config.block_number
+        ):
+            verify.verify_attestation(state.config, newest)
 
     def _feed_in_turn(self, tracker: _Tracker, stop: int) -> None:
         """Feed batches up to block ``stop`` if no other source does; else wait a moment."""
@@ -294,7 +308,8 @@ class ChainSync:
         raws = {block.number: raw for block, raw in new}
         configs = {v.block.number: raws[v.block.number] for v in verified if v.config is not None}
         self._store.append(verified, after, configs)
-        self._recent.update(list(raws.items())[-_RECENT_BLOCKS:])
+        for number, raw in list(raws.items())[-_RECENT_BLOCKS:]:
+            self._recent[number] = raw if len(raw) <= _RECENT_BYTES else without_data(raw)
         for number in sorted(self._recent)[:-_RECENT_BLOCKS]:
             del self._recent[number]
         self._blocks_verified += len(verified)
@@ -426,7 +441,11 @@ class ChainSync:
 
     def _status(self) -> SyncStatus:
         verified = self._store.state.height
-        heights = [t.height for t in self._trackers if t.height is not None]
+        heights = [
+            t.height
+            for t in self._trackers
+            if t.height is not None and t.state is not PeerState.DISAGREES
+        ]
         return SyncStatus(
             channel=self._root.config.channel_id,
             trust_root=self._root.fingerprint,
@@ -478,7 +497,8 @@ class ChainSync:
         missing = sorted({t.source.organization for t in self._trackers} - connected)
         if not connected:
             return f"a node of {' or '.join(missing)} to answer"
-        claimed = max((t.height or 0 for t in self._trackers), default=0)
+        believed = (t for t in self._trackers if t.state is not PeerState.DISAGREES)
+        claimed = max((t.height or 0 for t in believed), default=0)
         if claimed > verified:
             return f"blocks {verified} to {claimed - 1}"
         if (self._agreement.agreed_height or 0) < verified:

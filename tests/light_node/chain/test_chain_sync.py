@@ -356,6 +356,27 @@ def test_a_lie_is_refused_and_the_honest_ones_go_on(
     assert bench.store.hash(3) == channel.parsed(3).hash
 
 
+@pytest.mark.parametrize("number", [1000, 2**64 - 1])
+def test_a_made_up_height_is_not_waited_for(
+    bft_channel: Any, make_source: Any, start: Start, number: int
+) -> None:
+    from light_node.fabric import block as blocks
+
+    channel = bft_channel.extend(2)
+    entry = channel.sign(number, bytes(32), bytes(32), 0, (0, 1))
+    future = blocks.encode_block(
+        number, bytes(32), None, [entry, b"", b"", b"", b""], header_data_hash=bytes(32)
+    )
+    liar = make_source("Org1MSP", [*channel.raw, future])
+    honest = [make_source(o, channel.raw) for o in ("Org2MSP", "Org3MSP")]
+    bench = start(channel, liar, *honest)
+    status = bench.wait(
+        lambda s: s.agreed_height == 3 and peer(s, "Org1MSP").state is PeerState.DISAGREES
+    )
+    assert status.height == 3
+    assert status.waiting_for == ""
+
+
 def test_what_a_liar_showed_is_kept(bft_channel: Any, make_source: Any, start: Start) -> None:
     import base64
 
