@@ -132,7 +132,8 @@ def _organisation(answers: Answers) -> Problem | None:
         return Problem("msp_id", tr("Choose your organisation."))
     if not answers.enrolment_id.strip():
         return Problem("enrolment_id", tr("Enter the enrolment id your organisation gave you."))
-    if len(answers.enrolment_id) > 200 or not answers.enrolment_id.strip().isprintable():
+    name = answers.enrolment_id.strip()
+    if len(name) > 64 or not name.isprintable():
         return Problem("enrolment_id", tr("This is no enrolment id: check for a typing error."))
     if not answers.secret.strip():
         return Problem("secret", tr("Enter the secret that came with the enrolment id."))

@@ -24,6 +24,7 @@ from wallet_app.files import write_atomically
 from wallet_app.keys.store import KeyPlace, KeyStore, KeyStoreError
 
 _FILE = "identity.json"
+_MAX_NAME = 64  # X.509's bound of a common name
 
 
 class EnrolmentError(Exception):
@@ -96,6 +97,8 @@ def enrol(
     another network under the same name, overwrites no key that is still in use. Where the CA
     refuses, the new key is removed again. Errors of the CA client pass through.
     """
+    if not 0 < len(enrolment_id) <= _MAX_NAME:
+        raise EnrolmentError(f"an enrolment id has 1 to {_MAX_NAME} characters: check it")
     key = ec.generate_private_key(ec.SECP256R1())
     key_name = _key_name(key.public_key(), msp_id, enrolment_id)
     keys.save(
