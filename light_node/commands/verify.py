@@ -16,8 +16,9 @@ Verdicts, one per file in name order:
 No signature covers the validity flags and the commit hash; where two neighbouring blocks are there
 in full, the commit hash is recomputed from the flags and writes, so altered flags are rejected too.
 
-``height`` is one more than the highest verified number. ``ok`` says that every block is verified.
-Exit code 0 if ``ok``, else 1: also when blocks are merely unlinked, since nothing vouches for them.
+``height`` is one more than the highest verified number. ``ok`` says that every block is verified:
+nothing vouches for one that is merely unlinked. Exit code 1 if any block is rejected, else 0; a
+script that must not act on unlinked blocks reads ``ok`` or ``height``.
 """
 
 import argparse
@@ -60,7 +61,7 @@ class Verdict:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Verify the files of a directory; exit code 0 when all are verified, 1 otherwise."""
+    """Verify the files of a directory; exit code 1 when any is rejected."""
     try:
         root = trust.load(commandline.read_bytes(arguments.trust))
     except errors.TrustRootError as error:
@@ -76,7 +77,8 @@ def execute(arguments: argparse.Namespace) -> int:
         commandline.print_json({"blocks": rows, "height": height, "ok": ok})
     else:
         _print_for_people(root, verdicts, height)
-    return commandline.GOOD if ok else commandline.NO
+    rejected = any(v.verdict == REJECTED for v in verdicts)
+    return commandline.NO if rejected else commandline.GOOD
 
 
 def block_files(directory: Path) -> list[Path]:
