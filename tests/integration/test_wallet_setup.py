@@ -414,7 +414,7 @@ def test_a_port_that_vanishes_is_said_and_the_wallet_stays_open(
     with wallets.OpenWallet(stored, identity, SystemClock()) as wallet:
         before = wait_for(wallet.session.view, lambda v: bool(v.live.meter_state))
         os.close(master)
-        after = wait_for(wallet.session.view, lambda v: "unplugged" in v.live.meter_state)
+        after = wait_for(wallet.session.view, lambda v: "plug" in v.live.meter_state)
         assert before.live.meter_state != after.live.meter_state
         wait_for(wallet.session.view, lambda v: (v.trust.verified_height or 0) > 1)
 
