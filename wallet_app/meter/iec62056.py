@@ -35,7 +35,7 @@ _SET = re.compile(
     r"(?:[*&](\d{1,3}))?((?:\([^()]*\))+)"
 )
 _MORE_VALUES = re.compile(r"(?:\([^()]*\))+")
-_NUMBER = re.compile(r"([+-]?\d{1,12}(?:\.\d{1,9})?)(?:\*([A-Za-z0-9]{1,6}))?")
+_NUMBER = re.compile(r"([+-]?\d{1,12}(?:\.\d{1,9})?)(?:\*([A-Za-z0-9]{0,6}))?")
 _METER_NUMBERS = ("0.0.0", "C.1.0", "96.1.0", "96.1.255")
 _DEFAULT_UNITS = {"energy": "kWh", "power": "kW", "voltage": "V", "current": "A"}
 
@@ -201,16 +201,22 @@ def _whole_line(line: str) -> bool:
 def _sets(text: bytes) -> list[_Set]:
     sets = []
     for line in text.decode("ascii").split("\n"):
-        for a, b, c, d, e, suffix, groups in _SET.findall(line.strip("\r ")):
-            last = "0" if e in ("", "255") and d == "7" else e or "0"
-            code = f"{c}.{d}.{last}"
-            shown = f"{a}-{b}:" if a else ""
-            shown += ".".join(part for part in (c, d, e) if part)
-            shown += f"*{suffix}" if suffix else ""
-            current = suffix in ("", "255")
-            channel = (a or None, b or None)
-            sets.append(_Set(channel, code, shown, current, groups[1:-1].split(")(")))
+        # Several sets may share a line; what stands behind the first stray character is not read.
+        position = 0
+        while match := _SET.match(line, position):
+            position = match.end()
+            sets.append(_set(match))
     return sets
+
+
+def _set(match: re.Match[str]) -> _Set:
+    a, b, c, d, e, suffix, groups = match.groups()
+    last = "0" if e in (None, "255") and d == "7" else e or "0"
+    shown = f"{a}-{b}:" if a else ""
+    shown += ".".join(part for part in (c, d, e) if part)
+    shown += f"*{suffix}" if suffix else ""
+    current = suffix in (None, "255")
+    return _Set((a, b), f"{c}.{d}.{last}", shown, current, groups[1:-1].split(")("))
 
 
 def _decode(ident: Frame, raw: bytes, text: bytes, proof: Proof, at: int) -> list[Event]:
