@@ -141,6 +141,28 @@ def test_what_is_not_known_is_a_dash(open_window: Open) -> None:
     assert "House – kW" in home.flow.flow.accessibleDescription()
 
 
+@pytest.mark.parametrize("phase", list(Phase))
+def test_quotes_are_taken_while_the_slot_is_open_only(open_window: Open, phase: Phase) -> None:
+    view = full_view()
+    assert view.quoting
+    window = open_window(replace(view, quoting=replace(view.quoting, phase=phase)))
+    for name in ("Submit this quote", "Other…"):
+        found = [b for b in window.findChildren(QAbstractButton) if b.text() == name]
+        assert found[0].isEnabled() == (phase is Phase.QUOTING)
+
+
+def test_the_standing_says_which_slot_it_is_of(open_window: Open) -> None:
+    view = full_view()
+    assert view.standing
+    assert view.delivering
+    home = open_window().pages["home"]
+    assert isinstance(home, HomePage)
+    assert home.standing._span.text() == "14:00–15:00"
+    before = replace(view.standing, slot=view.delivering.slot)
+    home.standing.refresh(replace(view, standing=before))
+    assert home.standing._span.text() == "13:00–14:00"
+
+
 @pytest.mark.parametrize("quoting", [None, "another slot"])
 def test_a_suggestion_for_a_closed_slot_is_no_advice(
     open_window: Open, quoting: str | None

@@ -23,7 +23,7 @@ from wallet_app.demo.terminal import DayTerminal
 from wallet_app.gui.libraries import qt_libraries_problem
 from wallet_app.gui.statement import statement_html
 from wallet_app.i18n import tr
-from wallet_app.trading.view import WalletView
+from wallet_app.trading.view import Phase, WalletView
 
 SUMMARY = (
     "Watch a household trade for a day: devnet, neighbours, a simulated serial meter and the "
@@ -145,9 +145,12 @@ class _Follower:
                 return
 
     def _keep_picture(self, view: WalletView) -> None:
-        # Early afternoon shows most: sun, a standing, settled slots. Before that, the latest.
+        # Early afternoon shows most: sun, a standing to answer, settled slots. Else the first such.
         local = view.market_now.astimezone(self._day.settings.zone_info)
-        whole = view.standing is not None and view.suggestion is not None
+        slot, standing = view.quoting, view.standing
+        if slot is None or standing is None or view.suggestion is None:
+            return
+        whole = slot.phase is Phase.QUOTING and standing.slot == slot.slot
         early = local.date() == self._day.options.day and local.hour < _PICTURE_HOUR
         if whole and (self.picture is None or early):
             self.picture = view

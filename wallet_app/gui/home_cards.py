@@ -302,6 +302,8 @@ class StandingCard(Card):
 
     def __init__(self, theme: Theme) -> None:
         super().__init__(tr("Standing"))
+        self._span = Badge()
+        self.corner.addWidget(self._span)
         self._summary = ElidedLabel("muted")
         self._summary.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         self._proof = ProofLabel(theme)
@@ -339,6 +341,7 @@ class StandingCard(Card):
         self._plot.show_standing(
             standing, bounds.floor if bounds else 0, bounds.cap if bounds else 0
         )
+        self._span.show_state(_span_of(standing.slot, view) if standing and known else "")
         if standing is None or not known:
             self._summary.set_full_text("")
             self._own.setText("")
@@ -353,6 +356,14 @@ class StandingCard(Card):
             parts.append(tr("at {price}", price=fmt.price(standing.price)))
         self._summary.set_full_text(" · ".join(part for part in parts if part))
         self._own.setText(tr("your share {kwh} kWh", kwh=fmt.kwh(standing.own_fill_wh)))
+
+
+def _span_of(slot_id: str, view: WalletView) -> str:
+    """Return the times of slot ``slot_id``, "" if the view does not hold it."""
+    for slot in (view.quoting, view.delivering, *reversed(view.slots)):
+        if slot is not None and slot.slot == slot_id:
+            return fmt.slot_span(slot.start, slot.length_s)
+    return ""
 
 
 class DayCard(Card):

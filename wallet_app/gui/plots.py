@@ -108,6 +108,7 @@ class MeritPlot(Plot):
     def __init__(self, theme: Theme) -> None:
         super().__init__(theme, tr("Merit order"))
         self._drawn: tuple[StandingView | None, int, int] | None = None
+        self._middle = 0.0
         self.caption("left", tr("price"))
         self.caption("bottom", tr("energy offered, kWh"))
 
@@ -120,19 +121,13 @@ class MeritPlot(Plot):
         if standing is None or not (standing.asks or standing.bids):
             self.setAccessibleDescription(tr("No standing has been published yet"))
             return
-        dash = Qt.PenStyle.DashLine
+        self._span_axes(standing, floor, cap)
         self._steps(standing.asks, self.theme.color("asks"), Qt.PenStyle.SolidLine)
-        self._steps(standing.bids, self.theme.color("bids"), dash)
+        self._steps(standing.bids, self.theme.color("bids"), Qt.PenStyle.DashLine)
         if standing.price is not None:
             level = standing.price / TICKS_PER_CURRENCY
             line = pen(self.theme.color("accent"), 1.4, Qt.PenStyle.DotLine)
             self.addItem(pg.InfiniteLine(pos=level, angle=0, pen=line))
-        ends = [sum(energy for _, energy, _ in curve) for curve in (standing.asks, standing.bids)]
-        right = max(ends) / 1000
-        self.setXRange(0, right * 1.02, padding=0)
-        prices = [price for curve in (standing.asks, standing.bids) for price, _, _ in curve]
-        low, high = min([*prices, floor or prices[0]]), max([*prices, cap])
-        self.setYRange(low / TICKS_PER_CURRENCY, high / TICKS_PER_CURRENCY, padding=0.08)
         self.setAccessibleDescription(
             tr(
                 "{asks} asks and {bids} bids; price {price}; your share {own} kWh",
@@ -142,6 +137,14 @@ class MeritPlot(Plot):
                 own=fmt.kwh(standing.own_fill_wh),
             )
         )
+
+    def _span_axes(self, standing: StandingView, floor: int, cap: int) -> None:
+        ends = [sum(energy for _, energy, _ in curve) for curve in (standing.asks, standing.bids)]
+        self.setXRange(0, max(*ends, 1) / 1000 * 1.02, padding=0)
+        prices = [price for curve in (standing.asks, standing.bids) for price, _, _ in curve]
+        low, high = min([*prices, floor or prices[0]]), max([*prices, cap])
+        self._middle = (low + high) / 2 / TICKS_PER_CURRENCY
+        self.setYRange(low / TICKS_PER_CURRENCY, high / TICKS_PER_CURRENCY, padding=0.08)
 
     def _steps(
         self, curve: Sequence[tuple[int, int, bool]], color: QColor, style: Qt.PenStyle
@@ -161,7 +164,7 @@ class MeritPlot(Plot):
         mark = pg.TextItem(
             tr("you"),
             color=self.theme.color("text"),
-            anchor=(0.5, -0.2),
+            anchor=(0.5, -0.2 if level > self._middle else 1.2),
             fill=soft(self.theme.color("surface"), 0.8),
         )
         font = QFont(self.font())

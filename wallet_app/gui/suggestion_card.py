@@ -21,7 +21,7 @@ from wallet_app.gui.widgets import (
     set_tone,
 )
 from wallet_app.i18n import tr
-from wallet_app.trading.view import AgentMode, SuggestionView, WalletView
+from wallet_app.trading.view import AgentMode, Phase, SuggestionView, WalletView
 
 
 class SuggestionCard(Card):
@@ -89,13 +89,15 @@ class SuggestionCard(Card):
         """Show the suggestion of ``view``."""
         self._view = view
         self._agent.set_value(view.agent)
-        self._why.setText(fmt.foreign(view.agent_reason))
         slot = view.quoting
         # A suggestion for a slot that takes no quotes any more is history, not advice.
         current = view.suggestion if slot is not None else None
         suggestion = current if current and slot and current.slot == slot.slot else None
-        self._submit.setEnabled(suggestion is not None and bool(suggestion.side))
-        self._other.setEnabled(slot is not None)
+        open_now = slot is not None and slot.phase is Phase.QUOTING
+        self._submit.setEnabled(open_now and suggestion is not None and bool(suggestion.side))
+        self._other.setEnabled(open_now)
+        said = suggestion.reason if suggestion else ""
+        self._why.setText(fmt.foreign(view.agent_reason) if view.agent_reason != said else "")
         self._span.show_state(fmt.slot_span(slot.start, slot.length_s) if slot else "")
         if suggestion is None:
             self._show_none()
@@ -107,7 +109,7 @@ class SuggestionCard(Card):
         for value in self._worth:
             value.setText(fmt.DASH)
         self._reason.setText(tr("It appears when a slot opens and the meter has been read."))
-        self._unsold.setText("")
+        self._unsold.hide()
         self._certificate.hide()
 
     def _show(self, suggestion: SuggestionView, currency: str) -> None:
@@ -133,6 +135,7 @@ class SuggestionCard(Card):
         set_tip(self._worth[1], tr("at {price}", price=fmt.price(suggestion.honest_price)))
         self._reason.setText(fmt.foreign(suggestion.reason, 400))
         self._unsold.setText(fmt.foreign(suggestion.unsold, 400))
+        self._unsold.setVisible(bool(suggestion.unsold))
         self._show_certificate(suggestion, currency)
 
     def _show_certificate(self, suggestion: SuggestionView, currency: str) -> None:

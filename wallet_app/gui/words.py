@@ -71,7 +71,7 @@ def quantity(energy_wh: int | None) -> str:
     """Return a signed energy (positive bought, negative sold) with its direction as a word."""
     if energy_wh is None:
         return fmt.DASH
-    if energy_wh == 0:
-        return fmt.kwh(0)
     number = fmt.kwh(abs(energy_wh))
+    if number == fmt.kwh(0):
+        return number
     return tr("buy {kwh}", kwh=number) if energy_wh > 0 else tr("sell {kwh}", kwh=number)
