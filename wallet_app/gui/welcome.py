@@ -152,6 +152,7 @@ class WelcomeDialog(QDialog):
         row.addWidget(self._sidebar())
         row.addLayout(self._content(), 1)
         self._outer.addWidget(self._root)
+        self._root.show()  # now, not when the layout gets round to it
         for page in self.pages.values():
             page.changed.connect(self._changed)
         self._wire()
