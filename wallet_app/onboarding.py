@@ -313,7 +313,7 @@ def explain(error: Exception) -> str:
     our own that are not in the list have such a line as their message.
     """
     if isinstance(error, KeyringUnavailable):
-        return keyring_text(error.state)
+        return _keyring_failed(error.state)
     if isinstance(error, CaUnavailable) and isinstance(error.__cause__, SSLError):
         return tr(
             "Another server answers in the CA's place: its TLS certificate is not the one of the "
@@ -334,6 +334,20 @@ def explain(error: Exception) -> str:
 def foreign(error: Exception) -> str:
     """Return what the other side said, "" if nothing; not checked, never to be trusted."""
     return error.foreign if isinstance(error, FabricError) else ""
+
+
+def _keyring_failed(state: KeyState) -> str:
+    # Not keyring_text: the key lies in the keyring already, a file is no way out.
+    return {
+        KeyState.READY: tr("The keyring did not do it: try again."),
+        KeyState.LOCKED: tr("The keyring is locked: unlock it and try again."),
+        KeyState.ABSENT: tr(
+            "The keyring service does not answer: log in to your desktop and try again."
+        ),
+        KeyState.DENIED: tr(
+            "The keyring refused: allow 'prosumer-wallet' to use it and try again."
+        ),
+    }[state]
 
 
 def _words() -> tuple[tuple[type[Exception], str], ...]:

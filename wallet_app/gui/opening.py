@@ -227,7 +227,9 @@ class OpeningDialog(QDialog):
         self.notice.say(fmt.foreign(onboarding.explain(error), 500), "error")
         self._offer(Help.NOTHING if isinstance(error, WrongPassphrase) else help_for(error))
         self.details.setVisible(bool(self._foreign))
-        self.close_button.setFocus()
+        helpful = (self.retry, self.profile, self.set_up, self.close_button)
+        next(each for each in helpful if not each.isHidden()).setFocus()
+        self._fit()
 
     def _wrong_passphrase(self, error: WrongPassphrase) -> bool:
         """Ask again while tries are left; tell whether there were any."""
@@ -239,7 +241,15 @@ class OpeningDialog(QDialog):
         )
         self.passphrase.selectAll()
         self.passphrase.setFocus()
+        self._fit()
         return True
+
+    def _fit(self) -> None:
+        # A wrapped line needs more height than the dialog had; layouts do not ask for it.
+        layout = self.layout()
+        if layout is not None:
+            layout.activate()
+            self.resize(self.width(), layout.totalHeightForWidth(self.width()))
 
     def _offer(self, help: Help) -> None:
         self.retry.setVisible(help is Help.RETRY)
