@@ -112,7 +112,7 @@ def test_home_says_what_matters_now(open_window: Open) -> None:
         "Certificate: against this standing no other price could earn you more",
         "Gate for 14:00–15:00",
         "21:3",
-        "round 2 · buyer's market · 8.3 kWh · at 0.6100",
+        "at 0.6100 · 8.3 kWh · buyer's market · round 2",
         "your share 2.10 kWh",
         "Your quote: sell 3.64 kWh at 0.6460 – in the ledger",
         "Org3's peer does not answer; the others do",

@@ -347,13 +347,13 @@ class StandingCard(Card):
             self._own.setText("")
             return
         self._proof.show_proof(standing.proof)
+        # The most wanted first: in a narrow window the end is cut.
         parts = [
-            tr("round {round}", round=standing.round),
-            words.market(standing.market),
+            tr("at {price}", price=fmt.price(standing.price)) if standing.price is not None else "",
             f"{fmt.kwh(standing.volume_wh, 1)} kWh",
+            words.market(standing.market),
+            tr("round {round}", round=standing.round),
         ]
-        if standing.price is not None:
-            parts.append(tr("at {price}", price=fmt.price(standing.price)))
         self._summary.set_full_text(" · ".join(part for part in parts if part))
         self._own.setText(tr("your share {kwh} kWh", kwh=fmt.kwh(standing.own_fill_wh)))
 
