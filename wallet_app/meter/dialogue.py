@@ -10,7 +10,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Protocol
 
-from wallet_app.meter import dlms, dlt645, dlt698, iec62056, modbus, p1, sml
+from wallet_app.meter import dlms, dlt645, dlt698, iec62056, modbus, p1, sml, sunspec
 from wallet_app.meter.channel import Channel, Exchange
 from wallet_app.meter.events import Frame, Proof, StreamParser
 from wallet_app.meter.ports import Link
@@ -252,6 +252,66 @@ class ModbusDialogue(_Asking):
         return channel.ask(question)
 
 
+class SunSpecDialogue(_Asking):
+    """A SunSpec meter: walks the list of models to the meter's, then reads that one."""
+
+    protocol = modbus.PROTOCOL
+    links = (Link(9600, 8, "N", 1), Link(9600, 8, "E", 1), Link(19200, 8, "N", 1))
+    _MOST_MODELS = 30
+
+    def __init__(self, address: str | None) -> None:
+        super().__init__()
+        unit = address or "1"
+        if not unit.isdecimal() or not 1 <= int(unit) <= 247:
+            raise ValueError(f"{unit!r} is no Modbus address: a unit from 1 to 247")
+        self._unit, self._model_at = int(unit), 0
+        self._parser = modbus.ModbusParser(None, modbus.profile("sunspec"))
+
+    def parser(self) -> StreamParser:
+        """Return a new parser for this protocol."""
+        self._parser = modbus.ModbusParser(None, modbus.profile("sunspec"))
+        return self._parser
+
+    def poll(self, channel: Channel) -> Collected | None:
+        """Read the meter's model; None if there is none."""
+        if not self._model_at:
+            self._model_at = self._walk(channel)
+        if not self._model_at:
+            return None
+        frame = self._read(channel, self._model_at, sunspec.WANTED)
+        if frame is None or not frame.normalized:
+            return None
+        collected = Collected(meter_id=f"sunspec-unit-{self._unit}")
+        collected.add(frame, channel)
+        return collected
+
+    def _walk(self, channel: Channel) -> int:
+        """Return where the header of the meter model is, 0 if there is no meter."""
+        at = sunspec.START
+        for _ in range(self._MOST_MODELS):
+            frame = self._read(channel, at, 4 if at == sunspec.START else 2)
+            if frame is None:
+                return 0
+            words = [int(word, 16) for word in str(frame.details["registers"]).split()]
+            if at == sunspec.START:
+                if tuple(words[:2]) != sunspec.MARKER:
+                    return 0
+                at, words = at + 2, words[2:]
+            model, length = words
+            if sunspec.LENGTHS.get(model) == length:
+                return at
+            at += 2 + length
+            if model == 0xFFFF or at > 0xFFFF - sunspec.WANTED:
+                return 0
+        return 0
+
+    def _read(self, channel: Channel, start: int, count: int) -> Frame | None:
+        request = modbus.Request(self._unit, modbus.READ_HOLDING, start, count)
+        self._parser.expect(request)
+        frame = channel.ask(Exchange(str(start), request.encode(), _is_answer, 5 + 2 * count))
+        return frame if frame is not None and frame.kind == "data" else None
+
+
 def _is_answer(frame: Frame) -> bool:
     return frame.kind in ("data", "exception")
 
@@ -419,6 +479,8 @@ def dialogue(protocol: str, options: Options) -> Dialogue:
         return Dlt645Dialogue(options.address)
     if protocol == dlt698.PROTOCOL:
         return Dlt698Dialogue(options.address)
+    if protocol == modbus.PROTOCOL and options.profile == "sunspec":
+        return SunSpecDialogue(options.address)
     if protocol == modbus.PROTOCOL:
         return ModbusDialogue(options.address, options.profile)
     if protocol == iec62056.PROTOCOL:

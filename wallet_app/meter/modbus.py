@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
-from wallet_app.meter import crc
+from wallet_app.meter import crc, sunspec
 from wallet_app.meter.events import Event, Frame, Problem, Proof, StreamParser, Value
 
 PROTOCOL = "modbus_rtu"
@@ -95,7 +95,7 @@ class Profile:
 
     name: str
     function: int
-    registers: tuple[Register, ...]
+    registers: tuple[Register, ...]  # empty for sunspec, which describes itself
     baud: int = 9600
     parity: str = "N"
 
@@ -184,6 +184,7 @@ PROFILES: Mapping[str, Profile] = {
         Profile("ddsu666", READ_HOLDING, _DDSU666),
         Profile("adw300", READ_HOLDING, _ADW300),
         Profile("pzem016", READ_INPUT, _PZEM016),
+        Profile("sunspec", READ_HOLDING, ()),
     )
 }
 """Register profiles by name; sources in docs/meter-protocols.md section 10."""
@@ -282,7 +283,8 @@ class ModbusParser(StreamParser):
         asked = self._request
         assert asked is not None  # _checked is reached for data only with a request
         words = struct.unpack(f">{asked.count}H", raw[3:-2])
-        values, normalized = [], {}
+        values: list[Value] = []
+        normalized: dict[str, Decimal] = {}
         same = self._kind is not None and self._kind.function == asked.function
         for register in self._kind.registers if self._kind and same else ():
             index = register.address - asked.start
@@ -293,6 +295,8 @@ class ModbusParser(StreamParser):
                 code = f"{asked.function:02d}:{register.address:04X}"
                 values.append(Value(code, value, register.key.rsplit("_", 1)[-1]))
                 normalized[register.key] = value
+        if same and self._kind is not None and self._kind.name == "sunspec":
+            normalized = sunspec.meter_values(words, single)
         details: dict[str, str | int] = {
             "unit": raw[0],
             "start": asked.start,

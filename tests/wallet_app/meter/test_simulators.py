@@ -34,6 +34,7 @@ CASES = {
     "sdm120": ("modbus_rtu", "7", Options(profile="sdm120"), "12345.67"),
     "dtsu666": ("modbus_rtu", "7", Options(profile="dtsu666"), "12345.67"),
     "adw300": ("modbus_rtu", "7", Options(profile="adw300"), "12345.67"),
+    "sunspec": ("modbus_rtu", "7", Options(profile="sunspec"), "12345.67"),
     "pzem016": ("modbus_rtu", "7", Options(profile="pzem016"), "12345.67"),
     "d0": ("iec62056_21", "123456789012", Options(), "12345.67"),
     "d0 mode D": ("iec62056_21", "123456789012", Options(listen=True), "12345.67"),

@@ -1,10 +1,10 @@
 """Simulated meters of the other protocols, all showing the same home (HomeState)."""
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from decimal import ROUND_DOWN, Decimal
 
-from wallet_app.meter import crc, dlt698, iec62056, modbus
+from wallet_app.meter import crc, dlt698, iec62056, modbus, sunspec
 from wallet_app.meter.dlt698 import Dlt698Parser
 from wallet_app.meter.events import Frame
 from wallet_app.meter.simulator import telegrams
@@ -102,6 +102,8 @@ class ModbusMeter(Asked):
 
     def _words(self, state: HomeState) -> dict[int, int]:
         values = shown(state)
+        if self._profile.name == "sunspec":
+            return dict(enumerate(_sunspec(values), sunspec.START))
         words: dict[int, int] = {}
         for register in self._profile.registers:
             value = values.get(register.key, Decimal(0)).scaleb(-register.shift)
@@ -283,3 +285,16 @@ def _lines(number: str, state: HomeState, prefix: str) -> list[str]:
 
 def _split(power: Decimal) -> tuple[Decimal, Decimal]:
     return max(power, Decimal(0)), max(-power, Decimal(0))
+
+
+def _sunspec(values: Mapping[str, Decimal]) -> list[int]:
+    """Return the registers of a device with the common model and meter model 201."""
+    model = [0x8000] * sunspec.LENGTHS[201]
+    wanted = (("current_l1_a", 1, 4, -3), ("voltage_l1_v", 6, 13, -1), ("frequency_hz", 14, 15, -2))
+    for key, at, scale_at, scale in (*wanted, ("power_w", 16, 20, 0)):
+        model[at], model[scale_at] = int(values[key].scaleb(-scale)) & 0xFFFF, scale & 0xFFFF
+    for key, at in (("export_kwh", 36), ("import_kwh", 44)):
+        model[at], model[at + 1] = divmod(int(values[key] * 100), 0x10000)
+    model[52] = 1  # tens of Wh
+    common = [1, 66, *[0] * 66]
+    return [*sunspec.MARKER, *common, 201, len(model), *model, 0xFFFF, 0]
