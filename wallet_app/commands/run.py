@@ -96,7 +96,8 @@ class EventPrinter:
                 self._said.add((event.at, event.text))
                 self._event(event)
         height = view.trust.verified_height
-        state = fmt.foreign(view.trust.waiting_for) or tr("up to date")
+        waiting = fmt.foreign(view.trust.waiting_for)
+        state = tr("Waiting for: {what}", what=waiting) if waiting else tr("up to date")
         self._state(view, "trust", state, tr("light node: {state}", state=state), height)
         state = fmt.foreign(view.live.meter_state) or tr("no meter connected")
         self._state(view, "meter", state, tr("meter: {state}", state=state))
