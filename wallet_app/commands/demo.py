@@ -31,7 +31,7 @@ SUMMARY = (
 )
 _REFRESH_S = 0.25
 _GRACE_S = 20.0
-_PICTURE_HOUR = 14
+_PICTURE_HOUR = 11
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
