@@ -169,7 +169,7 @@ def _write_results(
     problem: str | None,
 ) -> list[Path]:
     """Write statement and exports, and pictures of the window where Qt can draw."""
-    start, end = day.first_slot.starts_at, day.end
+    start, end = day.first_slot.starts_at, day.last_slot.ends_at
     zone, view = day.settings.zone_info, source.view()
     page = output / "statement.html"
     page.write_text(statement_html(view, view.slots, start, end, zone), encoding="utf-8")

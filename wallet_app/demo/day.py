@@ -111,10 +111,14 @@ class TradingDay:
         return Slot(int(midnight.timestamp()), SLOT_S)
 
     @property
+    def last_slot(self) -> Slot:
+        """The day's last slot."""
+        return Slot(self.first_slot.start + (self.options.slots - 1) * SLOT_S, SLOT_S)
+
+    @property
     def end(self) -> datetime:
         """Market time by which the last slot is settled."""
-        last = Slot(self.first_slot.start + (self.options.slots - 1) * SLOT_S, SLOT_S)
-        return self._timetable.settles(last)
+        return self._timetable.settles(self.last_slot)
 
     @property
     def pids(self) -> dict[str, int]:
