@@ -304,7 +304,7 @@ class StandingCard(Card):
         super().__init__(tr("Standing"))
         self._span = Badge()
         self.corner.addWidget(self._span)
-        self._summary = ElidedLabel("muted")
+        self._summary = ElidedLabel("small")
         self._summary.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         self._proof = ProofLabel(theme)
         self.corner.addWidget(self._summary, 1)
