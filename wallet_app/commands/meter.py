@@ -1,15 +1,20 @@
-"""``prosumer-wallet meter``: decode telegrams, list ports, detect, read and simulate meters."""
+"""``prosumer-wallet meter``: decode telegrams, find, read, test and simulate meters."""
 
 import argparse
 import json
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
 from light_node import commandline, jsonio
 from light_node.clock import MarketTime, SystemClock
 from wallet_app.meter import decode as decoding
+from wallet_app.meter import report as reporting
+from wallet_app.meter.capture import CaptureWriter, received
 from wallet_app.meter.detect import Detector
 from wallet_app.meter.dialogue import PROTOCOLS, Options
 from wallet_app.meter.events import Reading, plain
@@ -17,7 +22,9 @@ from wallet_app.meter.ports import PortError, ports
 from wallet_app.meter.session import MeterSession, MeterStatus
 from wallet_app.meter.simulator.device import FAULTS
 
-SUMMARY = "Work with a smart meter on a serial port: decode, list, detect, read, watch, simulate."
+SUMMARY = (
+    "Work with a smart meter on a serial port: decode, list, detect, read, watch, test, simulate."
+)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -32,22 +39,32 @@ def configure(parser: argparse.ArgumentParser) -> None:
         ("watch", _watch, "read the meter until Ctrl-C"),
     ):
         reading = commands.add_parser(name, help=text)
-        reading.add_argument("port", metavar="PORT", help="for example /dev/ttyUSB0 or COM5")
-        reading.add_argument("--protocol", default="dlt645", choices=sorted(PROTOCOLS))
-        reading.add_argument("--address", help="number of the meter or unit; default: ask it")
-        reading.add_argument("--profile", default="", help="register profile (Modbus)")
-        reading.add_argument("--listen", action="store_true", help="mode D (IEC 62056-21)")
-        reading.add_argument("--key", default="", metavar="HEX", help="decryption key (DLMS)")
-        reading.add_argument("--auth-key", default="", metavar="HEX", help="second key (DLMS)")
-        reading.add_argument("--interval", type=float, default=5.0, help="seconds between polls")
-        reading.add_argument("--timeout", type=float, default=30.0, help="seconds before giving up")
-        reading.add_argument("--json", action="store_true", help="print JSON")
+        _add_reading_options(reading)
         reading.set_defaults(run=run)
+    testing = commands.add_parser("test", help="read for a while and report")
+    _add_reading_options(testing)
+    testing.add_argument("--polls", type=int, default=10, metavar="N", help="readings to take")
+    testing.add_argument("--csv", metavar="FILE", help="write all readings as a table")
+    testing.set_defaults(run=_test)
     detecting = commands.add_parser("detect", help="find out which meter hangs on a port")
     detecting.add_argument("port", metavar="PORT", help="for example /dev/ttyUSB0 or COM5")
     detecting.add_argument("--json", action="store_true", help="print JSON")
     detecting.set_defaults(run=_detect)
     _configure_simulate(commands.add_parser("simulate", help="serve a simulated meter"))
+
+
+def _add_reading_options(reading: argparse.ArgumentParser) -> None:
+    reading.add_argument("port", metavar="PORT", help="for example /dev/ttyUSB0 or COM5")
+    reading.add_argument("--protocol", default="dlt645", choices=sorted(PROTOCOLS))
+    reading.add_argument("--address", help="number of the meter or unit; default: ask it")
+    reading.add_argument("--profile", default="", help="register profile (Modbus)")
+    reading.add_argument("--listen", action="store_true", help="mode D (IEC 62056-21)")
+    reading.add_argument("--key", default="", metavar="HEX", help="decryption key (DLMS)")
+    reading.add_argument("--auth-key", default="", metavar="HEX", help="second key (DLMS)")
+    reading.add_argument("--interval", type=float, default=5.0, help="seconds between polls")
+    reading.add_argument("--timeout", type=float, default=30.0, help="seconds before giving up")
+    reading.add_argument("--json", action="store_true", help="print JSON")
+    reading.add_argument("--capture", metavar="FILE", help="keep every byte with its time")
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -114,11 +131,14 @@ def _decode(arguments: argparse.Namespace) -> int:
 
 
 def unhex(data: bytes) -> bytes:
-    """Return the bytes ``data`` spells in hex (also with ``:``, ``-``, ``0x``), else itself."""
+    """Return what ``data`` spells: hex (also with ``:``, ``-``, ``0x``), a capture, or itself."""
     try:
         text = data.decode("ascii")
     except UnicodeDecodeError:
         return data
+    heard = received(text)
+    if heard is not None and heard:
+        return heard
     for separator in (":", "-", ",", "0x", "0X"):
         text = text.replace(separator, " ")
     try:
@@ -181,15 +201,83 @@ def _watch(arguments: argparse.Namespace) -> int:
     return _follow(arguments, once=False)
 
 
-def _follow(arguments: argparse.Namespace, *, once: bool) -> int:
-    if arguments.interval <= 0 or arguments.timeout <= 0:
-        raise commandline.InputError("--interval and --timeout must be more than 0 seconds")
-    options = Options(
+def _test(arguments: argparse.Namespace) -> int:
+    if not 1 <= arguments.polls <= 100_000:
+        raise commandline.InputError("--polls must be from 1 to 100000")
+    _check_times(arguments)
+    with _capture(arguments.capture) as tap:
+        try:
+            report = reporting.run(
+                arguments.port,
+                arguments.protocol,
+                _options(arguments),
+                clock=SystemClock(),
+                count=arguments.polls,
+                timeout_s=arguments.timeout + arguments.polls * arguments.interval,
+                interval_s=arguments.interval,
+                tap=tap,
+            )
+        except ValueError as error:
+            raise commandline.InputError(str(error)) from error
+    if arguments.csv:
+        _write_text(arguments.csv, report.to_csv())
+    if arguments.json:
+        commandline.print_json(report.to_json())
+    else:
+        _say_report(report.to_json())
+    return commandline.GOOD if report.readings else commandline.NO
+
+
+def _say_report(report: dict[str, Any]) -> None:
+    for key, value in report.items():
+        if isinstance(value, dict):
+            for name, inner in value.items():
+                shown = " to ".join(inner) if isinstance(inner, list) else inner
+                _say(f"{key} {name}: {shown}")
+        elif value not in ("", []):
+            _say(f"{key}: {', '.join(value) if isinstance(value, list) else value}")
+
+
+def _options(arguments: argparse.Namespace) -> Options:
+    return Options(
+        address=arguments.address,
         profile=arguments.profile,
         listen=arguments.listen,
         key=_hex(arguments.key, "--key"),
         auth_key=_hex(arguments.auth_key, "--auth-key"),
     )
+
+
+def _check_times(arguments: argparse.Namespace) -> None:
+    if arguments.interval <= 0 or arguments.timeout <= 0:
+        raise commandline.InputError("--interval and --timeout must be more than 0 seconds")
+
+
+@contextmanager
+def _capture(name: str | None) -> Iterator[CaptureWriter | None]:
+    if name is None:
+        yield None
+        return
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(Path(name).open("a", encoding="ascii"))
+        except OSError as error:
+            raise commandline.InputError(f"cannot write {name}: {error.strerror}") from error
+        writer = CaptureWriter(file, SystemClock())
+        yield writer
+        if writer.failed:
+            _warn(f"the capture in {name} is not whole: {writer.failed}")
+
+
+def _write_text(name: str, text: str) -> None:
+    try:
+        Path(name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise commandline.InputError(f"cannot write {name}: {error.strerror}") from error
+
+
+def _follow(arguments: argparse.Namespace, *, once: bool) -> int:
+    _check_times(arguments)
     done = threading.Event()
     newest: list[MeterStatus] = []
 
@@ -203,24 +291,26 @@ def _follow(arguments: argparse.Namespace, *, once: bool) -> int:
             _warn(status.text)
         newest[:] = [status]
 
-    try:
-        session = MeterSession(
-            arguments.port,
-            protocol=arguments.protocol,
-            address=arguments.address,
-            interval_s=arguments.interval,
-            clock=SystemClock(),
-            options=options,
-            on_reading=on_reading,
-            on_status=on_status,
-        )
-    except ValueError as error:
-        raise commandline.InputError(str(error)) from error
-    session.start()
-    try:
-        finished = done.wait(arguments.timeout if once else None)
-    finally:
-        session.stop()
+    with _capture(arguments.capture) as tap:
+        try:
+            session = MeterSession(
+                arguments.port,
+                protocol=arguments.protocol,
+                address=arguments.address,
+                interval_s=arguments.interval,
+                clock=SystemClock(),
+                options=_options(arguments),
+                on_reading=on_reading,
+                on_status=on_status,
+                tap=tap,
+            )
+        except ValueError as error:
+            raise commandline.InputError(str(error)) from error
+        session.start()
+        try:
+            finished = done.wait(arguments.timeout if once else None)
+        finally:
+            session.stop()
     if finished:
         return commandline.GOOD
     text = newest[-1].text if newest else f"nothing came from {arguments.port}"

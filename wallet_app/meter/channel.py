@@ -43,7 +43,8 @@ class Exchange:
 class Channel:
     """A line with a parser on it. Port failures come through as the line raises them.
 
-    ``count`` is called with every event but echoes; ``stop`` ends every wait early.
+    ``count`` is called with every event but echoes; ``tap`` with every piece that goes over the
+    line (sent?, bytes); ``stop`` ends every wait early.
     """
 
     def __init__(
@@ -56,10 +57,11 @@ class Channel:
         stop: threading.Event,
         timing: Timing,
         count: Callable[[Event], None],
+        tap: Callable[[bool, bytes], None] | None = None,
     ) -> None:
         self._line, self.link, self.parser = line, link, parser
         self.clock, self.stop, self.timing = clock, stop, timing
-        self._count = count
+        self._count, self._tap = count, tap
 
     def ask(self, exchange: Exchange) -> Frame | None:
         """Send one request, up to the allowed attempts; return the frame that answers it."""
@@ -67,7 +69,7 @@ class Channel:
             if attempt and self.stop.wait(self.timing.retry_s):
                 return None
             self.clear()
-            self._line.write(exchange.request)
+            self._write(exchange.request)
             line_s = (len(exchange.request) + exchange.reply_bytes) * self.link.byte_s
             frame = self.listen(exchange.answers, line_s + self.timing.reply_s)
             if frame is not None or self.stop.is_set():
@@ -99,7 +101,7 @@ class Channel:
 
     def send(self, data: bytes) -> None:
         """Send ``data`` and wait until it has left the adapter."""
-        self._line.write(data)
+        self._write(data)
         self._line.flush()
         # USB adapters return from flush early.
         self.stop.wait(len(data) * self.link.byte_s)
@@ -109,7 +111,18 @@ class Channel:
         self.link = Link(baud, self.link.data_bits, self.link.parity, self.link.stop_bits)
         self._line.baudrate = baud
 
+    def _write(self, data: bytes) -> None:
+        if self._tap is not None:
+            self._tap(True, data)
+        self._line.write(data)
+
     def _read(self) -> bytes:
+        data = self._read_line()
+        if data and self._tap is not None:
+            self._tap(False, data)
+        return data
+
+    def _read_line(self) -> bytes:
         began = self.clock.monotonic()
         data = self._line.read(1)
         if not data:

@@ -77,6 +77,7 @@ class MeterSession:
         port_factory: PortFactory = open_port,
         port_list: Callable[[], list[PortInfo]] = ports,
         timing: Timing | None = None,
+        tap: Callable[[bool, bytes], None] | None = None,
     ) -> None:
         if interval_s <= 0:
             raise ValueError("the interval between polls must be more than 0 seconds")
@@ -89,7 +90,7 @@ class MeterSession:
         self._origin = origin or (Origin.SIMULATED if pseudo else Origin.METER)
         self._on_reading, self._on_status = on_reading, on_status
         self._factory, self._port_list = port_factory, port_list
-        self._timing = timing or Timing()
+        self._timing, self._tap = timing or Timing(), tap
         self._status = MeterStatus("searching", port, "not started")
         self._gap = ""
         self._clock_offset: float | None = None
@@ -175,6 +176,7 @@ class MeterSession:
             stop=self._stop,
             timing=self._timing,
             count=self._count,
+            tap=self._tap,
         )
         missed = 0
         due = self._clock.monotonic()

@@ -151,6 +151,47 @@ def test_detect_finds_a_meter(capsys: pytest.CaptureFixture[str]):
         assert "DSMR P1 at 115200 8N1: meter 123456" in capsys.readouterr().out
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX")
+def test_test_reports_and_its_capture_decodes(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    from datetime import UTC, datetime
+
+    from wallet_app.meter.simulator.dlt645 import Dlt645Meter
+    from wallet_app.meter.simulator.home import HomeState
+    from wallet_app.meter.simulator.terminal import MeterTerminal
+
+    state = HomeState(datetime(2026, 6, 21, tzinfo=UTC), 0, 500, 0, 0, 1_234_560, 0, 230.0)
+    table, capture = tmp_path / "table.csv", tmp_path / "capture.txt"
+    options = ["--polls", "2", "--interval", "0.01", "--csv", str(table), "--json"]
+    options += ["--capture", str(capture)]
+    with MeterTerminal(Dlt645Meter(METER, lambda: state, reply_delay_s=0.0)) as terminal:
+        assert cli.main(["meter", "test", terminal.port, *options]) == 0
+        report = json.loads(capsys.readouterr().out)
+        assert report["meter_ids"] == [METER]
+        assert report["values"]["import_kwh"] == "1234.56"
+        assert report["bad_frames"] == 0
+        assert cli.main(["meter", "test", terminal.port, "--polls", "1"]) == 0
+        assert "values import_kwh: 1234.56" in capsys.readouterr().out
+    assert table.read_text().count("\n") == 3
+    assert cli.main(["meter", "decode", "--protocol", "dlt645", str(capture)]) == 0
+    readings = json.loads(capsys.readouterr().out)["readings"]
+    assert {"meter_id": METER, "import_kwh": "1234.56"} in readings
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--polls", "0"], "--polls"),
+        (["--interval", "0"], "--interval"),
+        (["--address", "twelve"], "meter address"),
+        (["--key", "1"], "hex digits"),
+        (["--capture", "/no/such/folder/x"], "cannot write"),
+    ],
+)
+def test_test_bad_input(options: list[str], words: str, capsys: pytest.CaptureFixture[str]):
+    assert cli.main(["meter", "test", "/dev/no-such-port", *options]) == 2
+    assert words in capsys.readouterr().err
+
+
 MARKET = {
     "wall": "2026-06-21T00:00:00+00:00",
     "market": "2026-06-21T00:00:00+00:00",

@@ -1,0 +1,96 @@
+"""The field tester's report: what was read, how often, how well."""
+
+import csv
+import sys
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+
+from light_node.clock import SystemClock
+from wallet_app.meter.dialogue import Options
+from wallet_app.meter.events import Proof, Reading
+from wallet_app.meter.report import Report, run
+from wallet_app.meter.session import MeterStatus
+
+START = datetime(2026, 6, 21, 10, tzinfo=UTC)
+
+
+def reading(seconds: float, meter: str = "A", clock: str = "", **values: str) -> Reading:
+    decimals = {key: Decimal(text) for key, text in values.items()}
+    at = START + timedelta(seconds=seconds)
+    return Reading(at, seconds, meter, "p1", decimals, Proof.CRC, b"/!", meter_clock=clock)
+
+
+def report(*readings: Reading, good: int = 100, bad: int = 0) -> Report:
+    status = MeterStatus("reading", "COM5", "reading", good, bad)
+    return Report("COM5", "DSMR P1", START, list(readings), status)
+
+
+def test_figures():
+    out = report(
+        reading(0, power_w="5"), reading(1, power_w="-7"), reading(4, power_w="1"), bad=1
+    ).to_json()
+    assert out["interval_s"] == {"shortest": 1, "mean": 2, "longest": 3}
+    assert out["ranges"] == {"power_w": ["-7", "5"]}
+    assert out["damaged_percent"] == 0.99
+    assert out["values"] == {"power_w": "1"}
+    assert out["meter_ids"] == ["A"]
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        (report(reading(0)), "no fault"),
+        (report(reading(0), bad=2), "now and then"),
+        (report(reading(0), bad=60), "wrong speed"),
+        (report(reading(0), reading(1, "B")), "more than one meter"),
+        (report(), "reading"),
+    ],
+)
+def test_advice(made: Report, words: str):
+    assert words in made.advice()
+
+
+def test_table_has_a_column_for_every_value_and_no_formulas():
+    made = report(
+        reading(0, import_kwh="1.5", power_w="-3"), reading(1, "=cmd()", import_kwh="1.6")
+    )
+    rows = list(csv.DictReader(made.to_csv().splitlines()))
+    assert [row["import_kwh"] for row in rows] == ["1.5", "1.6"]
+    assert [row["power_w"] for row in rows] == ["-3", ""]
+    assert rows[1]["meter_id"] == "'=cmd()"
+    assert rows[0]["raw_hex"] == "2f21"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX")
+def test_run_against_a_simulated_meter():
+    from wallet_app.meter.simulator.home import HomeState
+    from wallet_app.meter.simulator.meters import SmlPush
+    from wallet_app.meter.simulator.terminal import MeterTerminal
+
+    state = HomeState(START, 2000, 500, 0, 0, 12_345_678, 9_999, 231.0)
+    meter = SmlPush("7", lambda: state)
+    meter.period_s = 0.03
+    heard: list[bytes] = []
+    with MeterTerminal(meter) as terminal:
+        made = run(
+            terminal.port,
+            "sml",
+            Options(),
+            clock=SystemClock(),
+            count=3,
+            timeout_s=20,
+            interval_s=0.01,
+            tap=lambda sent, data: heard.append(data),
+        )
+    assert len(made.readings) == 3
+    assert not made.stopped_early
+    assert made.readings[0].raw in b"".join(heard)
+    assert made.to_json()["origin"] == "simulated"
+
+
+def test_run_without_a_port_says_why():
+    made = run("/dev/no-such-port", "sml", Options(), clock=SystemClock(), count=1, timeout_s=0.2)
+    assert made.stopped_early
+    assert "plug in the adapter" in made.advice()
