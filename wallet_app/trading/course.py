@@ -77,13 +77,21 @@ class Course:
         """Take up a slot as the ledger has it; harmless to repeat."""
         record = self._t.state.record(slot.slot)
         if record is None:
-            record = SlotRecord(slot.slot, slot.floor, slot.cap, rounds=slot.rounds)
+            record = SlotRecord(
+                slot.slot,
+                slot.floor,
+                slot.cap,
+                phase=slot.phase.value,
+                round=slot.round,
+                rounds=slot.rounds,
+            )
             self._t.state.update(record)
         if slot.slot not in self._scheduled:  # in this run: a start derives all timers anew
             self._scheduled.add(slot.slot)
             self._schedule(slot.interval)
-        record = self._t.state.amend(slot.slot, phase=slot.phase.value, round=slot.round) or record
-        if not self._quoted(record) and slot.phase is LedgerPhase.QUOTING:
+            self._recall_quote(slot.slot)
+        now = self._t.state.amend(slot.slot, phase=slot.phase.value, round=slot.round)
+        if slot.phase is LedgerPhase.QUOTING and (now is None or now.quoted_price is None):
             self._first_quote(slot)
 
     def standing_published(self, slot: LedgerSlot, standing: Standing) -> None:
@@ -241,22 +249,19 @@ class Course:
             self._t.state.set_agent(mode, str(refusal))
             self._t.state.say("warning", tr("No quote: {why}", why=str(refusal)))
 
-    def _quoted(self, record: SlotRecord) -> bool:
-        """Tell whether a quote was made; a kill may have left it in the outbox alone."""
-        if record.quoted_price is not None:
-            return True
-        kept = [e for e in self._t.outbox.entries(f"quote|{record.slot}|") if not e.failed]
-        if not kept:
-            return False
-        _, quote = read_quote(kept[-1].arguments[0])
+    def _recall_quote(self, slot_id: str) -> None:
+        """Note the newest quote and how far it got, where a kill left that to the outbox alone."""
+        entries = self._t.outbox.entries(f"quote|{slot_id}|")
+        if not entries:
+            return
+        _, quote = read_quote(entries[-1].arguments[0])
         self._t.state.amend(
-            record.slot,
+            slot_id,
             side=quote.side.value,
             quoted_wh=int(quote.energy),
             quoted_price=int(quote.price),
-            quote_state=quote_state(kept[-1]),
+            quote_state=quote_state(entries[-1]),
         )
-        return True
 
     def _schedule(self, slot: Slot) -> None:
         """Set the timers of a slot; timers that are due already run at once."""

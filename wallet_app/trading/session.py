@@ -29,6 +29,7 @@ from wallet_app.trading.sender import Sender
 from wallet_app.trading.view import AgentMode, Change, Proof, SlotView, WalletView
 
 _RETRY_S = 2.0
+_AGAIN = timedelta(seconds=2)
 _COMMAND_S = 10.0
 _EVENTS_BLOCK = "events_block"
 
@@ -162,8 +163,7 @@ class TradingSession:
 
     def _again(self, key: str, work: Callable[[], None]) -> None:
         """Put ``work`` on the lane once more, after a pause; one of each ``key`` at a time."""
-        later = self._t.clock.now() + timedelta(seconds=_RETRY_S)
-        self._t.timetabler.at(self._t.market_time.at(later), key, work)
+        self._t.timetabler.at(self._t.market_time.at(self._t.clock.now() + _AGAIN), key, work)
 
     def _catch_up(self) -> None:
         """Enter the market if need be, and take up the slots around now; until that succeeds."""
@@ -180,8 +180,10 @@ class TradingSession:
             self._again("catch up", self._catch_up)
 
     def _enter(self) -> None:
+        me = self._state.about.participant
         try:
-            self._t.reader.participant(self._state.about.participant)
+            self._t.reader.participant(me)
+            self._state.set_balance(self._t.reader.balance(me))
         except ContractRefused as refusal:
             if refusal.code != "UNKNOWN_PARTICIPANT":
                 raise
@@ -204,7 +206,6 @@ class TradingSession:
         if record is not None and record.phase == "settled" and record.proof != Proof.NONE.value:
             return
         self._course.seen(slot)
-        self._mend_quote_state(slot.slot)
         if slot.phase in (LedgerPhase.QUOTING, LedgerPhase.CLOSED, LedgerPhase.FINAL):
             published = slot.round if slot.phase is LedgerPhase.FINAL else slot.round - 1
             if published:
@@ -365,12 +366,6 @@ class TradingSession:
             slot = self._state.local_time(parse(slot_id))
             self._state.say("warning", tr("{slot}: no quote: {why}", slot=slot, why=entry.note))
         self._state.amend(slot_id, quote_state=quote_state(entry))
-
-    def _mend_quote_state(self, slot_id: str) -> None:
-        """Show how far the newest quote got, which a kill may have kept from being noted."""
-        entries = self._t.outbox.entries(f"quote|{slot_id}|")
-        if entries:
-            self._state.amend(slot_id, quote_state=quote_state(entries[-1]))
 
 
 def _mode(mode: AgentMode) -> str:
