@@ -13,6 +13,8 @@ from typing import Any
 from light_node import commandline
 from light_node.clock import SystemClock
 from light_node.devnet.errors import DevnetError
+from light_node.devnet.lies import LIES
+from light_node.devnet.masks import Instruction
 from light_node.devnet.network import (
     DEFAULT_BASE_PORT,
     DEFAULT_BATCH_TIMEOUT_MS,
@@ -31,6 +33,9 @@ network profile, when the network answers) and DIR/users/<MSP id>/reader, operat
 Ports: three peers, the orderers (four, with --raft three), the CA, from --base-port on
 (default {DEFAULT_BASE_PORT}; 0 chooses free ones). They are part of the network's configuration,
 so DIR keeps those of its first start.
+
+Lies, for trying out who notices (ORG is an MSP id, N the first block lied about, default 1):
+{chr(10).join(f"  {name:<20} {lie.summary}" for name, lie in LIES.items())}
 """
 
 
@@ -57,6 +62,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="market time at this start, like 2026-06-21T00:00Z (default: now)",
     )
     parser.add_argument(
+        "--lie",
+        action="append",
+        default=[],
+        metavar="ORG:NAME[=N]",
+        help="let an organisation's node lie, like Org2MSP:silent=12 (may be repeated; see below)",
+    )
+    parser.add_argument(
         "--json", action="store_true", help="when ready, print one line of JSON instead of text"
     )
 
@@ -64,8 +76,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     """Run until Ctrl-C or SIGTERM; ``InputError`` if the network cannot start."""
     logging.basicConfig(level=logging.WARNING, format="devnet: %(message)s")
-    devnet = Devnet(Path(arguments.dir).absolute(), _options(arguments), SystemClock())
     try:
+        lies = [Instruction.parse(text) for text in arguments.lie]
+        directory = Path(arguments.dir).absolute()
+        devnet = Devnet(directory, _options(arguments), SystemClock(), lies=lies)
         asyncio.run(_run(devnet, as_json=arguments.json))
     except DevnetError as error:
         raise commandline.InputError(str(error)) from error
@@ -133,6 +147,7 @@ def describe(running: Running) -> dict[str, Any]:
         "orderers": {node.node.msp_id: node.node.address for node in running.orderers},
         "ca": profile.organizations[0].ca.url if profile.organizations[0].ca else None,
         "market_time": profile.to_json()["market_time"],
+        "lies": running.liars.telling,
     }
 
 
@@ -151,6 +166,7 @@ def _print_text(running: Running) -> None:
         *(f"  peer     {msp_id:<13} {address}" for msp_id, address in facts["peers"].items()),
         *(f"  orderer  {msp_id:<13} {address}" for msp_id, address in facts["orderers"].items()),
         f"  ordering {ordering}, CA at {facts['ca']}",
+        *(f"  LYING    {msp_id:<13} {name}" for msp_id, name in facts["lies"].items()),
         f"  profile  {facts['profile']}",
         f"  users    {users}",
         f"next: light-node sync --profile {profile}",

@@ -138,6 +138,7 @@ async def deliver(
                 if number >= view.height and not seek.wait:
                     raise SeekRefused(common_pb2.NOT_FOUND)
                 await _until(view, number, reader, seek.creator)
+                await view.pace(number)
                 yield write(number, seek.header_only)
                 number += 1
         except SeekRefused as refusal:

@@ -174,7 +174,7 @@ class Endorser:
                 channel_id=proposal.channel,
             )
             try:
-                answer = chaincode(invocation)
+                answer = self.view.run(chaincode, invocation)
             except StateKeyError as error:
                 return _failure(f"chaincode {proposal.chaincode}: {error}")
             except Exception:  # a defect of the chaincode must not take the peer down

@@ -5,7 +5,7 @@ import gc
 import secrets
 import sqlite3
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +24,10 @@ from light_node.devnet.chain import Chain
 from light_node.devnet.chaincodes import CHAINCODES
 from light_node.devnet.endorser import Endorser
 from light_node.devnet.errors import DirectoryError, PortInUseError
+from light_node.devnet.forger import Forger
 from light_node.devnet.layout import in_use, join_address
 from light_node.devnet.ledger import LedgerWriter
+from light_node.devnet.masks import Instruction, Liars, MaskedOrderer, MaskedPeer
 from light_node.devnet.material import NodeMaterial
 from light_node.devnet.network import Network, Options
 from light_node.devnet.ordering import OrderingService
@@ -63,10 +65,14 @@ class Running:
     profile_path: Path
     peers: tuple[PeerView, ...]
     orderers: tuple[OrdererView, ...]
+    liars: Liars
 
 
 class Devnet:
-    """The embedded network of one directory. ``async with`` starts and stops it."""
+    """The embedded network of one directory. ``async with`` starts and stops it.
+
+    ``lies`` are told from the start; ``Running.liars`` changes them later.
+    """
 
     def __init__(
         self,
@@ -74,11 +80,13 @@ class Devnet:
         options: Options,
         clock: Clock,
         *,
+        lies: Sequence[Instruction] = (),
         random: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
         self._directory = directory
         self._options = options
         self._clock = clock
+        self._lies = lies
         self._random = random
         self._resources = AsyncExitStack()
         self._servers: list[grpc.aio.Server] = []
@@ -145,13 +153,17 @@ class Devnet:
             bft=bft,
         )
         orderers = tuple(
-            OrdererView(member, chain, CopyRule(i, len(members), bft), ordering)
+            MaskedOrderer(member, chain, CopyRule(i, len(members), bft), ordering)
             for i, member in enumerate(members)
         )
         peers = tuple(
-            PeerView(member, chain, CopyRule(i % len(members), len(members), bft))
+            MaskedPeer(member, chain, CopyRule(i % len(members), len(members), bft))
             for i, member in enumerate(opened.material.peers)
         )
+        forger = Forger(chain, signer, opened.material, bft, self._random)
+        liars = Liars([*peers, *orderers], forger)
+        for instruction in self._lies:
+            liars.tell(instruction)
         ordering.start()
         self._resources.push_async_callback(ordering.stop)
         self._resources.push_async_callback(self._stop_servers)
@@ -164,6 +176,7 @@ class Devnet:
             self._directory / network.PROFILE_FILE,
             peers,
             orderers,
+            liars,
         )
 
     async def _serve(

@@ -8,8 +8,10 @@ what the ledger says. A test that wants a node to lie replaces its view, and onl
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 
+from light_node.contract.stub import Invocation, Response
 from light_node.devnet.blocks import CopyRule, orderer_copy, peer_copy
 from light_node.devnet.chain import Chain
+from light_node.devnet.chaincodes import Chaincode
 from light_node.devnet.layout import Node
 from light_node.devnet.ledger import CommittedBlock
 from light_node.devnet.material import NodeMaterial
@@ -39,8 +41,20 @@ class NodeView:
         """Return when this node has block ``number``."""
         await self._chain.wait_for(number)
 
+    async def pace(self, number: int) -> None:
+        """Return when block ``number``, which is there, may go out: at once."""
+
     def block(self, number: int, *, header_only: bool = False) -> bytes | None:
         """Return this node's serialized copy of a block, None if it does not have it."""
+        stored = self.stored(number)
+        return self.copy(stored, header_only=header_only) if stored else None
+
+    def stored(self, number: int) -> StoredBlock | None:
+        """Return the parts of a block, None if this node does not have it."""
+        return self._chain.stored(number) if number < self.height else None
+
+    def copy(self, stored: StoredBlock, *, header_only: bool = False) -> bytes:
+        """Return this node's serialized copy of a block given its parts."""
         raise NotImplementedError
 
 
@@ -53,17 +67,21 @@ class OrdererView(NodeView):
         super().__init__(material, chain, rule)
         self._ordering = ordering
 
-    def block(self, number: int, *, header_only: bool = False) -> bytes | None:
-        """Return this orderer's copy of a block, None if it does not have it."""
-        stored = self._chain.stored(number)
-        return orderer_copy(stored, self._rule, header_only=header_only) if stored else None
+    def copy(self, stored: StoredBlock, *, header_only: bool = False) -> bytes:
+        """Return this orderer's copy of a block, without verdicts."""
+        return orderer_copy(stored, self._rule, header_only=header_only)
 
     def broadcast(self, envelope: common_pb2.Envelope) -> Answer:
         """Take an envelope a client sent to this orderer alone, or say why not."""
         answer = self.check(envelope)
         if answer.accepted:
-            self._ordering.take(envelope)
+            self.order(envelope)
         return answer
+
+    def order(self, envelope: common_pb2.Envelope) -> bool:
+        """Order an envelope that :meth:`check` accepted; whether it was really done."""
+        self._ordering.take(envelope)
+        return True
 
     def check(self, envelope: common_pb2.Envelope) -> Answer:
         """Return what this orderer answers, without ordering the envelope."""
@@ -73,14 +91,9 @@ class OrdererView(NodeView):
 class PeerView(NodeView):
     """One organisation's peer as its clients see it."""
 
-    def block(self, number: int, *, header_only: bool = False) -> bytes | None:
-        """Return this peer's copy of a block, None if it does not have it."""
-        stored = self.stored(number)
-        return peer_copy(stored, self._rule, header_only=header_only) if stored else None
-
-    def stored(self, number: int) -> StoredBlock | None:
-        """Return the parts of a block, None if this peer does not have it."""
-        return self._chain.stored(number) if number < self.height else None
+    def copy(self, stored: StoredBlock, *, header_only: bool = False) -> bytes:
+        """Return this peer's copy of a block, with verdicts and commit hash."""
+        return peer_copy(stored, self._rule, header_only=header_only)
 
     def number_of_hash(self, header_hash: bytes) -> int | None:
         """Return the number of the block with that header hash."""
@@ -105,6 +118,10 @@ class PeerView(NodeView):
         with self._chain.state() as reader:
             yield reader
 
+    def run(self, chaincode: Chaincode, invocation: Invocation) -> Response:
+        """Simulate an invocation of the chaincode this peer has installed."""
+        return chaincode(invocation)
+
     def endorse(self, response_payload: bytes) -> Endorsement:
         """Sign a simulation's outcome as this peer."""
         return endorse(self.identity, response_payload)
@@ -127,7 +144,8 @@ def bft_submission(
 ) -> list[tuple[OrdererView, Answer]]:
     """Send an envelope to all orderers, as a BFT client does; ordered once if any accepts."""
     answers = [(orderer, orderer.check(envelope)) for orderer in orderers]
-    accepting = next((orderer for orderer, answer in answers if answer.accepted), None)
-    if accepting is not None:
-        accepting.broadcast(envelope)
+    for orderer, answer in answers:
+        # One that says yes and drops it does no harm: the others have it too.
+        if answer.accepted and orderer.order(envelope):
+            break
     return answers
