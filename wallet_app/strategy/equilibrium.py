@@ -4,8 +4,9 @@ The order of docs/market-rules.md section 6: the truthful profile where its larg
 most ε; else moves from the reservation prices, one player at a time and only for a strict gain.
 Two more constructions are kept beside it. *One-setter*: the player whose best response to the
 truthful profile leads to the most extreme price quotes that, everybody else the truth. *Pinned*:
-whoever trades in the truthful clearing quotes its price, so price and fills are the truthful ones
-and nobody can move the price: a raised ask finds no bid above it and a lowered bid no ask below.
+those who trade nearest to the margin of the truthful clearing quote its price, so price and fills
+are the truthful ones and nobody can move the price: a raised ask finds no bid left above it and a
+lowered bid no ask left below.
 
 Where only the long side moves (the case of the theorems), the first two always end without regret
 on that side. Where both sides move, they can chase each other; then the pinned profile is taken,
@@ -126,11 +127,23 @@ def one_setter(truth: Equilibrium) -> Equilibrium:
 
 
 def pinned(truth: Equilibrium) -> Equilibrium:
-    """Return the profile in which everybody who trades truthfully quotes the truthful price."""
+    """Return the profile in which those who trade nearest to the truthful price quote just that.
+
+    On each side as many levels from the margin on as hold the energy of the largest player on the
+    other side. Whoever raises its ask above the price then finds that all bids beyond it are taken
+    by the other sellers, and the mirror; price and fills are the truthful ones.
+    """
     profile = truth.profile
     if profile.price is None:
         return Equilibrium(Method.PINNED, truth.regrets)
-    quotes: Integers = np.where(profile.fills > 0, profile.price, profile.quotes)
+    quotes = profile.quotes.copy()
+    halves = list(zip(profile.halves, profile.half_fills, strict=True))
+    for (half, filled), (other, _) in zip(halves, halves[::-1], strict=True):
+        sold = np.bincount(half.level, filled, len(half.price))
+        beyond = sold[::-1].cumsum()[::-1]  # sold at this level or nearer to the margin
+        enough = np.flatnonzero((beyond >= int(other.energy.max())) & (sold > 0))
+        lowest = int(enough[-1]) if len(enough) else 0
+        quotes[half.members[(filled > 0) & (half.level >= lowest)]] = profile.price
     return Equilibrium(Method.PINNED, regrets(Profile(profile.players, quotes, profile.rank)))
 
 

@@ -184,7 +184,7 @@ class Half:
     def __init__(self, ladder: Ladder, sells: bool) -> None:
         players = ladder.players
         supply, demand = players.supply, players.demand
-        self.sign = 1 if sells else -1
+        self.sign, self.money_fits = (1 if sells else -1), players.money_fits
         self.members = players.members[0 if sells else 1]
         level = ladder.level[self.members]
         self.energy = players.energy[self.members]

@@ -69,7 +69,7 @@ def _side(
     keep = _could_gain(half, filled, reservation, price)
     if not len(keep):
         return
-    seen = _Seen(half, keep, filled, reservation, price, players.money_fits, rank)
+    seen = _Seen(half, keep, filled, reservation, price, rank)
     occupied = profile.ladder.occupied
     if half.sign < 0:
         occupied = len(half.price) - 1 - occupied[::-1]
@@ -106,12 +106,25 @@ def _could_gain(
     """
     lowest = half.edges[0]
     beyond = int(half.wanted[lowest + 1]) if lowest + 1 < len(half.wanted) else 0
-    spill = int(half.own_upto[lowest]) - beyond
+    spill = max(int(half.own_upto[lowest]) - beyond, 0)
     largest = int(half.energy.max())
     highest = int(half.price[half.level_of(half.units[-1] + largest)])
-    dismissed = (filled == half.energy) & (reservation <= price) & (half.energy <= spill)
+    content = (filled == half.energy) & (reservation <= price)
+    dismissed = content & (half.energy <= spill)
     dismissed |= (filled == 0) & (reservation >= highest)
-    return np.flatnonzero(~dismissed)
+    keep = np.flatnonzero(~dismissed)
+    if not len(keep):
+        return keep
+    # With each one's own g, an upper bound of what it could get.
+    energy, limit = half.energy[keep], reservation[keep]
+    reach = half.price[half.unit_level(half.units[-1] + energy)] - limit
+    most = np.where(content[keep], energy - spill, energy)
+    now = filled[keep]
+    if not half.money_fits:
+        most, now = most.astype(object), now.astype(object)
+    # Whoever sells below its reservation price is looked at in any case: selling less may be best.
+    open_case = (reach * most > (price - limit) * now) | ((limit > price) & (now > 0))
+    return keep[open_case]
 
 
 class _Seen:
@@ -124,7 +137,6 @@ class _Seen:
         filled: Integers,
         reservation: Integers,
         price: int,
-        money_fits: bool,
         rank: Rank | None,
     ) -> None:
         self.half, self.keep, self.rank = half, keep, rank
@@ -132,7 +144,7 @@ class _Seen:
         self.matched = filled[keep] > 0
         self.reservation: Money = reservation[keep]
         sold: Money = filled[keep]
-        if not money_fits:
+        if not half.money_fits:
             self.reservation, sold = self.reservation.astype(object), sold.astype(object)
         self.payoff = (price - self.reservation) * sold
         # Levels of h and g for each unit of the price rule (two only where totals are equal).
