@@ -23,7 +23,7 @@ from wallet_app.gui import icons
 from wallet_app.gui.foreign import show_foreign
 from wallet_app.gui.op import Op
 from wallet_app.gui.theme import Theme
-from wallet_app.gui.welcome_pages import password_field
+from wallet_app.gui.welcome_parts import password_field
 from wallet_app.gui.widgets import Notice, button, label
 from wallet_app.i18n import tr
 from wallet_app.keys.identity import EnrolmentError

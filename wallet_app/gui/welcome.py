@@ -37,8 +37,8 @@ from wallet_app.gui.welcome_pages import (
     MeterPage,
     NetworkPage,
     OrganisationPage,
-    StepPage,
 )
+from wallet_app.gui.welcome_parts import StepPage
 from wallet_app.gui.widgets import IconLabel, Notice, button, label, rule
 from wallet_app.i18n import tr
 from wallet_app.keys.store import KeyPlace, KeyringStore, KeyState

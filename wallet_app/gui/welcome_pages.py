@@ -8,60 +8,39 @@ from pathlib import Path
 from zoneinfo import available_timezones
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtGui import QPalette
 from PySide6.QtWidgets import (
     QButtonGroup,
     QCheckBox,
     QComboBox,
-    QDoubleSpinBox,
     QFileDialog,
-    QFormLayout,
     QFrame,
     QHBoxLayout,
     QLineEdit,
     QListWidget,
     QListWidgetItem,
     QRadioButton,
-    QSizePolicy,
-    QVBoxLayout,
     QWidget,
 )
 
 from wallet_app import format as fmt
 from wallet_app import i18n, onboarding
 from wallet_app.gui.theme import Theme
+from wallet_app.gui.welcome_parts import (
+    StepPage,
+    add_row,
+    figure_box,
+    indented,
+    new_form,
+    outlined,
+    password_field,
+    plain_card,
+)
 from wallet_app.gui.widgets import Card, Facts, IconLabel, Notice, button, label
 from wallet_app.i18n import tr
 from wallet_app.keys.store import KeyPlace, KeyState
 from wallet_app.meter.ports import PortInfo
 from wallet_app.onboarding import Answers
 from wallet_app.wallets import CheckedProfile, enrolling_organizations
-
-_FIELD_PX = 32
-
-
-class StepPage(QWidget):
-    """One step's questions; ``changed`` says that an answer changed."""
-
-    changed = Signal()
-
-    def __init__(self, theme: Theme) -> None:
-        super().__init__()
-        self.theme = theme
-        self.column = QVBoxLayout(self)
-        self.column.setContentsMargins(0, 0, 0, 0)
-        self.column.setSpacing(10)
-
-    def show_answers(self, answers: Answers) -> None:
-        """Show what was answered before."""
-
-    def read(self, answers: Answers) -> Answers:
-        """Return ``answers`` with this page's own put in."""
-        return answers
-
-    def first_field(self) -> QWidget | None:
-        """Return where the keyboard should go first."""
-        return None
 
 
 class LanguagePage(StepPage):
@@ -74,7 +53,7 @@ class LanguagePage(StepPage):
         card = Card(tr("Language"))
         for code, name in i18n.LANGUAGES.items():
             choice = QRadioButton(name)
-            _outlined(choice, theme)
+            outlined(choice, theme)
             choice.setAccessibleName(name)
             self._group.addButton(choice)
             self.choices[code] = choice
@@ -140,7 +119,7 @@ class NetworkPage(StepPage):
         )
         self._card.body.addWidget(label(hint, "muted", wrap=True))
         self.compared = QCheckBox(tr("I have compared it: it is the same"))
-        _outlined(self.compared, theme)
+        outlined(self.compared, theme)
         self.compared.setAccessibleName(self.compared.text())
         self.compared.toggled.connect(lambda _: self.changed.emit())
         self._card.body.addWidget(self.compared)
@@ -200,16 +179,16 @@ class OrganisationPage(StepPage):
     def __init__(self, theme: Theme) -> None:
         super().__init__(theme)
         card = Card(tr("Enrolment"))
-        form = _form()
+        form = new_form()
         self.organisation = QComboBox()
-        _outlined(self.organisation, theme)
+        outlined(self.organisation, theme)
         self.enrolment_id = QLineEdit()
         self.enrolment_id.setMaxLength(200)
         self.enrolment_id.setProperty("kind", "field")
         self.secret = password_field()
-        _row(form, tr("Organisation"), self.organisation)
-        _row(form, tr("Enrolment id"), self.enrolment_id)
-        _row(form, tr("Secret"), self.secret)
+        add_row(form, tr("Organisation"), self.organisation)
+        add_row(form, tr("Enrolment id"), self.enrolment_id)
+        add_row(form, tr("Secret"), self.secret)
         card.body.addLayout(form)
         self.column.addWidget(card)
         self.column.addStretch(1)
@@ -257,7 +236,7 @@ class KeyPage(StepPage):
         group = QButtonGroup(self)
         for choice in (self.keyring, self.file):
             choice.setAccessibleName(choice.text())
-            _outlined(choice, theme)
+            outlined(choice, theme)
             group.addButton(choice)
             choice.toggled.connect(lambda _: self._toggled())
         self._shown_state = IconLabel(theme, "", wrap=True)
@@ -268,10 +247,10 @@ class KeyPage(StepPage):
         self.column.addStretch(1)
 
     def _keyring_card(self) -> QFrame:
-        card, body = _plain_card()
+        card, body = plain_card()
         body.addWidget(self.keyring)
         hint = tr("It opens when you log in; there is nothing more to remember.")
-        body.addWidget(_indented(label(hint, "muted", wrap=True)))
+        body.addWidget(indented(label(hint, "muted", wrap=True)))
         row = QHBoxLayout()
         row.setContentsMargins(24, 0, 0, 0)
         row.addWidget(self._shown_state, 1)
@@ -281,20 +260,20 @@ class KeyPage(StepPage):
         return card
 
     def _file_card(self) -> QFrame:
-        card, body = _plain_card()
+        card, body = plain_card()
         body.addWidget(self.file)
         hint = tr(
             "A passphrase is asked for at every start. Nobody can restore a forgotten one; you "
             "would enrol again with a new secret."
         )
-        body.addWidget(_indented(label(hint, "muted", wrap=True)))
+        body.addWidget(indented(label(hint, "muted", wrap=True)))
         self._fields = QWidget()
-        form = _form()
+        form = new_form()
         form.setContentsMargins(24, 0, 0, 0)
         self._fields.setLayout(form)
         self.passphrase, self.passphrase_again = password_field(), password_field()
-        _row(form, tr("Passphrase"), self.passphrase)
-        _row(form, tr("Once more"), self.passphrase_again)
+        add_row(form, tr("Passphrase"), self.passphrase)
+        add_row(form, tr("Once more"), self.passphrase_again)
         body.addWidget(self._fields)
         for field in (self.passphrase, self.passphrase_again):
             field.textEdited.connect(lambda _: self.changed.emit())
@@ -369,7 +348,7 @@ class HouseholdPage(StepPage):
     def __init__(self, theme: Theme) -> None:
         super().__init__(theme)
         card = Card(tr("Figures"))
-        form = _form()
+        form = new_form()
         self.time_zone = QComboBox()
         self.time_zone.setEditable(True)
         self.time_zone.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
@@ -378,17 +357,17 @@ class HouseholdPage(StepPage):
         if completer is not None:
             completer.setFilterMode(Qt.MatchFlag.MatchContains)
             completer.setCompletionMode(completer.CompletionMode.PopupCompletion)
-        self.roof = _figure(" kW", 1, 10_000.0, 0.5)
-        self.battery = _figure(" kWh", 1, 100_000.0, 1.0)
-        self.load = _figure(" kWh", 0, 1_000_000.0, 100.0)
+        self.roof = figure_box(" kW", 1, 10_000.0, 0.5)
+        self.battery = figure_box(" kWh", 1, 100_000.0, 1.0)
+        self.load = figure_box(" kWh", 0, 1_000_000.0, 100.0)
         self.roof.setSpecialValueText(tr("no roof"))
         self.battery.setSpecialValueText(tr("no battery"))
         for field in (self.time_zone, self.roof, self.battery, self.load):
-            _outlined(field, theme)
-        _row(form, tr("Time zone"), self.time_zone)
-        _row(form, tr("Roof, peak power"), self.roof)
-        _row(form, tr("Battery, usable"), self.battery)
-        _row(form, tr("Consumption a year"), self.load)
+            outlined(field, theme)
+        add_row(form, tr("Time zone"), self.time_zone)
+        add_row(form, tr("Roof, peak power"), self.roof)
+        add_row(form, tr("Battery, usable"), self.battery)
+        add_row(form, tr("Consumption a year"), self.load)
         card.body.addLayout(form)
         self.column.addWidget(card)
         self.column.addStretch(1)
@@ -433,13 +412,13 @@ class MeterPage(StepPage):
         self.list.setProperty("kind", "choices")
         self.list.currentRowChanged.connect(lambda _: self._picked())
         card.body.addWidget(self.list, 1)
-        form = _form()
+        form = new_form()
         self.other = QLineEdit()
         self.other.setMaxLength(200)
         self.other.setProperty("kind", "field")
         self.other.setPlaceholderText(tr("such as /dev/ttyUSB0 or COM5"))
         self.other.textEdited.connect(lambda _: self.changed.emit())
-        _row(form, tr("Another port"), self.other)
+        add_row(form, tr("Another port"), self.other)
         card.body.addLayout(form)
         self.column.addWidget(card, 1)
         self._notice = Notice(theme)
@@ -530,63 +509,3 @@ class DonePage(StepPage):
                 "again with a new secret; readings and history stay."
             )
         )
-
-
-def password_field() -> QLineEdit:
-    """Return a field that hides what is typed."""
-    field = QLineEdit()
-    field.setEchoMode(QLineEdit.EchoMode.Password)
-    field.setMaxLength(1000)
-    field.setProperty("kind", "field")
-    return field
-
-
-def _outlined(widget: QWidget, theme: Theme) -> None:
-    # Fusion derives outlines from the window's colour, darkened: on a dark window nobody sees them.
-    palette = widget.palette()
-    color = theme.color("muted" if theme.name == "dark" else "strong_border")
-    palette.setColor(QPalette.ColorRole.Window, color)
-    widget.setPalette(palette)
-
-
-def _form() -> QFormLayout:
-    form = QFormLayout()
-    form.setHorizontalSpacing(16)
-    form.setVerticalSpacing(10)
-    form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
-    form.setLabelAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
-    return form
-
-
-def _row(form: QFormLayout, name: str, field: QWidget) -> None:
-    title = label(name)
-    title.setBuddy(field)
-    title.setMinimumHeight(_FIELD_PX)
-    field.setAccessibleName(name)
-    field.setFixedHeight(_FIELD_PX)
-    field.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-    form.addRow(title, field)
-
-
-def _figure(unit: str, places: int, high: float, step: float) -> QDoubleSpinBox:
-    box = QDoubleSpinBox()
-    box.setDecimals(places)
-    box.setRange(0.0, high)
-    box.setSingleStep(step)
-    box.setSuffix(unit)
-    box.setGroupSeparatorShown(True)
-    return box
-
-
-def _plain_card() -> tuple[QFrame, QVBoxLayout]:
-    card = QFrame()
-    card.setObjectName("card")
-    body = QVBoxLayout(card)
-    body.setContentsMargins(14, 12, 14, 12)
-    body.setSpacing(8)
-    return card, body
-
-
-def _indented(widget: QWidget) -> QWidget:
-    widget.setContentsMargins(24, 0, 0, 0)
-    return widget
