@@ -176,6 +176,11 @@ class Liars:
         self._forger = forger
 
     @property
+    def true_height(self) -> int:
+        """How many blocks there really are."""
+        return next(node.mask.truth.height for node in self._masked.values())
+
+    @property
     def telling(self) -> dict[str, str]:
         """Who tells which lie now."""
         return {

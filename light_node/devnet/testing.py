@@ -25,11 +25,48 @@ from light_node.fabric.profile import NetworkProfile
 START_SECONDS = 60.0
 STOP_SECONDS = 15.0
 
-
 _PROGRAM = "import sys; from light_node.cli import main; sys.exit(main())"
 
 
-class DevnetProcess:
+class DevnetClients:
+    """What clients of a devnet in ``directory`` need, wherever it runs."""
+
+    def __init__(self, directory: Path, clock: Clock | None = None) -> None:
+        self.directory = directory
+        self._clock: Clock = clock if clock is not None else SystemClock()
+
+    @property
+    def profile(self) -> NetworkProfile:
+        """The network profile it wrote."""
+        return NetworkProfile.load(self.directory / "profile.json")
+
+    def user(self, name: str = "operator", msp_id: str = "Org1MSP") -> SigningIdentity:
+        """Return one of the identities in ``users/``: reader, operator or admin."""
+        return load_user(self.directory, msp_id, name)
+
+    def connect(self, msp_id: str = "Org1MSP") -> grpc.Channel:
+        """Return a channel to an organisation's peer; the caller closes it."""
+        peer = self.profile.organization(msp_id).peers[0]
+        return connect(peer.address, peer.tls_root_pem)
+
+    def connect_orderer(self, index: int = 0) -> grpc.Channel:
+        """Return a channel to an orderer, counted from 0; the caller closes it."""
+        orderer = self.profile.orderers[index]
+        return connect(orderer.address, orderer.tls_root_pem)
+
+    def gateway(self, channel: grpc.Channel, identity: SigningIdentity) -> Gateway:
+        """Return a gateway client on the devnet's channel."""
+        return Gateway(channel, identity, self.profile.channel, self._clock)
+
+    def ca(self, msp_id: str = "Org1MSP") -> CaClient:
+        """Return a client of an organisation's CA; the caller closes it."""
+        ca = self.profile.organization(msp_id).ca
+        if ca is None:
+            raise DevnetError(f"{msp_id} has no CA")
+        return CaClient(ca.url, ca.name, ca.tls_root_pem)
+
+
+class DevnetProcess(DevnetClients):
     """``light-node devnet`` in ``directory`` as a child process; ``with`` starts and stops it."""
 
     def __init__(
@@ -40,13 +77,12 @@ class DevnetProcess:
         clock: Clock | None = None,
     ) -> None:
         """``arguments`` are further options of the command, ``base_port`` 0 means free ports."""
-        self.directory = directory
+        super().__init__(directory, clock)
         ports: Sequence[str] = () if base_port is None else ("--base-port", str(base_port))
         self._command = [
             *(sys.executable, "-c", _PROGRAM, "devnet"),
             *("--dir", str(directory), "--json", *ports, *arguments),
         ]
-        self._clock: Clock = clock if clock is not None else SystemClock()
         self._process: subprocess.Popen[bytes] | None = None
         self._log: Path | None = None
         self._errors = ""
@@ -131,35 +167,3 @@ class DevnetProcess:
             self._log.unlink(missing_ok=True)
             self._log = None
         return code
-
-    # -- what clients need -------------------------------------------------------------------
-
-    @property
-    def profile(self) -> NetworkProfile:
-        """The network profile it wrote."""
-        return NetworkProfile.load(self.directory / "profile.json")
-
-    def user(self, name: str = "operator", msp_id: str = "Org1MSP") -> SigningIdentity:
-        """Return one of the identities in ``users/``: reader, operator or admin."""
-        return load_user(self.directory, msp_id, name)
-
-    def connect(self, msp_id: str = "Org1MSP") -> grpc.Channel:
-        """Return a channel to an organisation's peer; the caller closes it."""
-        peer = self.profile.organization(msp_id).peers[0]
-        return connect(peer.address, peer.tls_root_pem)
-
-    def connect_orderer(self, index: int = 0) -> grpc.Channel:
-        """Return a channel to an orderer, counted from 0; the caller closes it."""
-        orderer = self.profile.orderers[index]
-        return connect(orderer.address, orderer.tls_root_pem)
-
-    def gateway(self, channel: grpc.Channel, identity: SigningIdentity) -> Gateway:
-        """Return a gateway client on the devnet's channel."""
-        return Gateway(channel, identity, self.profile.channel, self._clock)
-
-    def ca(self, msp_id: str = "Org1MSP") -> CaClient:
-        """Return a client of an organisation's CA; the caller closes it."""
-        ca = self.profile.organization(msp_id).ca
-        if ca is None:
-            raise DevnetError(f"{msp_id} has no CA")
-        return CaClient(ca.url, ca.name, ca.tls_root_pem)
