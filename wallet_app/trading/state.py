@@ -297,7 +297,7 @@ class TradingState:
 
     def _slot_view(self, record: SlotRecord, now: datetime) -> SlotView:
         slot: Slot = parse(record.slot)
-        gate = self.timetable.clears(slot)
+        gate = self.timetable.gate_closes(slot)
         closes = (
             # A slot opened under another timetable may have more rounds than ours knows.
             self.timetable.round_closes(slot, min(record.round, self.timetable.rounds))
