@@ -21,6 +21,7 @@ class Timing:
     retry_s: float = 0.5
     attempts: int = 3
     between_s: float = 0.02
+    pace: float = 1.0  # of the line time; less than 1 only with simulated meters
     reopen_s: float = 2.0
     silent_polls: int = 3
     longest_reopen_s: float = 300.0
@@ -71,7 +72,8 @@ class Channel:
             self.clear()
             self._write(exchange.request)
             line_s = (len(exchange.request) + exchange.reply_bytes) * self.link.byte_s
-            frame = self.listen(exchange.answers, line_s + self.timing.reply_s)
+            seconds = line_s * self.timing.pace + self.timing.reply_s
+            frame = self.listen(exchange.answers, seconds)
             if frame is not None or self.stop.is_set():
                 return frame
         return None

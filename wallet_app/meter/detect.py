@@ -137,7 +137,7 @@ class Detector:
 
     def _timing(self) -> Timing:
         scale = self._scale
-        return Timing(reply_s=0.5 * scale, retry_s=0.1 * scale, attempts=1)
+        return Timing(reply_s=0.5 * scale, retry_s=0.1 * scale, attempts=1, pace=scale)
 
     def _count(self, event: Event) -> None:
         self._heard.damaged += isinstance(event, Problem)
