@@ -17,8 +17,10 @@ from light_node.market.units import MAX_ENERGY_WH, MAX_PRICE_TICK, PriceTick
 from wallet_app.strategy.equilibrium import Equilibrium, certify, solve
 from wallet_app.strategy.ladder import Integers, Players
 from wallet_app.strategy.paper import PaperIteration, iterate_as_printed
+from wallet_app.strategy.withholding import Withholding, best_offer, public_book
 from wallet_app.strategy.wording import in_currency, in_kwh
 
+MOST_BY_QUANTITY = 200
 SUMMARY = "Find the equilibrium of a slot and prove it, or check somebody else's."
 
 _HELP = """\
@@ -41,6 +43,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--paper", action="store_true", help="show the paper's iteration instead")
     how.add_argument("--check", action="store_true", help="only certify the quotes in FILE")
+    parser.add_argument(
+        "--quantity",
+        action="store_true",
+        help=f"also report what offering less could gain (up to {MOST_BY_QUANTITY} participants)",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -51,19 +58,21 @@ def execute(arguments: argparse.Namespace) -> int:
     try:
         book = jsonio.mapping(value, "the book")
         players = read_players(book)
+        if arguments.quantity and len(players) > MOST_BY_QUANTITY:
+            raise jsonio.JsonError(f"--quantity takes at most {MOST_BY_QUANTITY} participants")
         previous = _ids(book, "previous_standing")
         if arguments.paper:
             return _show_paper(iterate_as_printed(players, previous), arguments.json)
         if arguments.check:
             standing = _ids(book, "standing") if "standing" in book else previous
             found = certify(players, _quotes(book, players), standing)
-            _show(found, arguments.json, standing)
+            _show(found, arguments, standing)
             return commandline.GOOD if found.max_regret == 0 else commandline.NO
         epsilon = jsonio.integer(book, "epsilon", low=0) if "epsilon" in book else 0
         found = solve(players, previous, epsilon)
     except (jsonio.JsonError, MarketError) as error:
         raise commandline.InputError(f"{name}: {error}") from error
-    _show(found, arguments.json, found.profile.standing)
+    _show(found, arguments, found.profile.standing)
     return commandline.GOOD
 
 
@@ -160,9 +169,29 @@ def _price(fields: dict[str, Any], name: str) -> PriceTick:
     return PriceTick(jsonio.integer(fields, name, low=-MAX_PRICE_TICK, high=MAX_PRICE_TICK))
 
 
-def _show(found: Equilibrium, as_json: bool, standing: Sequence[str]) -> None:
-    if as_json:
-        commandline.print_json(to_json(found, standing))
+def _withholding(found: Equilibrium, standing: Sequence[str]) -> dict[str, Withholding]:
+    """Return who could gain by another price and less energy, and how."""
+    profile = found.profile
+    players = profile.players
+    book = public_book(profile, standing)
+    limits = zip(players.ids, players.reservation.tolist(), strict=True)
+    every = {
+        name: best_offer(book, name, PriceTick(limit), players.bounds, standing)
+        for name, limit in limits
+    }
+    return {name: offer for name, offer in every.items() if offer.gain > 0}
+
+
+def _show(found: Equilibrium, arguments: argparse.Namespace, standing: Sequence[str]) -> None:
+    offers = _withholding(found, standing) if arguments.quantity else {}
+    if arguments.json:
+        result = to_json(found, standing)
+        if arguments.quantity:
+            result["quantity"] = {
+                name: {"energy_wh": o.energy, "price": o.price, "gain": o.gain}
+                for name, o in offers.items()
+            }
+        commandline.print_json(result)
         return
     profile = found.profile
     print(f"method: {found.method.value}; {profile.players.market.value} market")
@@ -183,6 +212,25 @@ def _show(found: Equilibrium, as_json: bool, standing: Sequence[str]) -> None:
             f"{in_currency(int(profile.quotes[i])):>9}  {in_kwh(int(profile.fills[i])):>10}  "
             f"{int(found.regrets.gain[i]):>10}  {name}"
         )
+    if arguments.quantity:
+        _show_withholding(offers)
+
+
+def _show_withholding(offers: dict[str, Withholding]) -> None:
+    if not offers:
+        print("\nNobody could gain by offering less energy either.")
+        return
+    print("\nCould gain by offering less (a warning, not advice):")
+    for name, offer in offers.items():
+        print(
+            f"  {in_kwh(offer.energy)} kWh at {in_currency(offer.price)}: "
+            f"{offer.gain} Wh·tick  {name}"
+        )
+    print(
+        "The contract settles against the meter: energy held back earns its outside value only,\n"
+        "outside the tolerance band a deviation costs more than it gains, and where supply equals\n"
+        "demand the price is the midpoint, which halves the prize for tipping the market."
+    )
 
 
 def _show_paper(found: PaperIteration, as_json: bool) -> int:

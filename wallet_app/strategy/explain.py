@@ -1,12 +1,16 @@
 """A suggestion explained in full, a sentence a line."""
 
 from wallet_app.i18n import tr
+from wallet_app.strategy.record import TrackRecord
 from wallet_app.strategy.suggest import Suggestion
 from wallet_app.strategy.wording import in_currency, in_money
 
 
-def explain(suggestion: Suggestion) -> tuple[str, ...]:
-    """Return the suggestion in full, a sentence a line: quotes, money, chance, baselines, proof."""
+def explain(suggestion: Suggestion, record: TrackRecord | None = None) -> tuple[str, ...]:
+    """Return the suggestion in full, a sentence a line: quotes, money, chance, baselines, proof.
+
+    ``record`` adds how past suggestions did.
+    """
     if suggestion.side is None:
         return (suggestion.reason,)
     lines = [
@@ -49,4 +53,15 @@ def explain(suggestion: Suggestion) -> tuple[str, ...]:
         )
     else:
         lines.append(tr("The others' quotes are estimated; nothing is proved before round 1 ends."))
+    if record is not None:
+        lines.append(
+            tr(
+                "The last {count} suggestions expected {expected} together and brought {real}; "
+                "the plain quotes would have brought {honest}.",
+                count=record.count,
+                expected=in_money(record.expected_money),
+                real=in_money(record.real_money),
+                honest=in_money(record.honest_money),
+            )
+        )
     return tuple(lines)

@@ -60,6 +60,7 @@ class Settings:
     memory_s: int = 2 * 3600 + 1  # how much of today tells about now
     carry: float = 0.75  # part of today's deviation expected to last into the next slot
     fade_s: int = 5 * 3600  # lead time after which that part is down to 1/e
+    widen: float = 1.5  # of the band: what a short past has not seen yet, and today's own error
 
 
 DEFAULTS = Settings()
@@ -92,10 +93,11 @@ class Forecaster:
         pattern = days.pattern(days.column_of(target), prior, self._settings)
         if pattern is None:
             return _cold(prior, target)
+        settings = self._settings
         shift, narrow = self._today(days, target, now)
         mean = pattern.mean + shift * pattern.spread
         quantiles = {
-            q: round(mean + narrow * (_quantile(pattern, q / 100) - pattern.mean))
+            q: round(mean + narrow * settings.widen * (_quantile(pattern, q / 100) - pattern.mean))
             for q in QUANTILES
         }
         basis = f"{days.count} past days" if days.count > 1 else "one past day"

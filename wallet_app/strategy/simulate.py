@@ -12,14 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from light_node.market.clearing import Market
-from light_node.market.quotes import PriceBounds, Quote, Side
-from light_node.market.units import MONEY_PER_CURRENCY, EnergyWh, PriceTick
+from light_node.market.quotes import PriceBounds, Side
+from light_node.market.units import MONEY_PER_CURRENCY, PriceTick
 from wallet_app.strategy.equilibrium import Equilibrium, Method, iterate, solve, truthful
-from wallet_app.strategy.game import PublicBook
 from wallet_app.strategy.ladder import Players
 from wallet_app.strategy.paper import iterate_as_printed
 from wallet_app.strategy.reservation import PAPER_CEILING, PAPER_FLOOR
-from wallet_app.strategy.withholding import best_offer
+from wallet_app.strategy.withholding import best_offer, public_book
 
 BOUNDS = PriceBounds(PAPER_FLOOR[Side.BUY], PAPER_CEILING)
 ENERGY_WH = (100, 5000)
@@ -133,19 +132,7 @@ def _withholds(truth: Equilibrium) -> bool:
     """
     profile = iterate(truth, long_side_only=True).profile
     players = profile.players
-    book = PublicBook(
-        players.slot_id,
-        tuple(
-            Quote(name, Side.SELL if sells else Side.BUY, EnergyWh(energy), PriceTick(price))
-            for name, sells, energy, price in zip(
-                players.ids,
-                players.sells.tolist(),
-                players.energy.tolist(),
-                profile.quotes.tolist(),
-                strict=True,
-            )
-        ),
-    )
+    book = public_book(profile, profile.standing)
     return any(
         best_offer(book, name, PriceTick(limit), players.bounds, profile.standing).gain > 0
         for name, limit in zip(players.ids, players.reservation.tolist(), strict=True)

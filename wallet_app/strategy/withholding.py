@@ -19,6 +19,7 @@ from itertools import accumulate
 from light_node.market.quotes import PriceBounds, Quote, Side
 from light_node.market.units import EnergyWh, MoneyWhTick, PriceTick
 from wallet_app.strategy.game import PublicBook, Residual, best_price, payoff_at
+from wallet_app.strategy.ladder import Profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,17 @@ def best_offer(
             energy, best = EnergyWh(amount), found
     gain = best.payoff - in_price.current_payoff
     return Withholding(energy, best.price, best.payoff, MoneyWhTick(gain), in_price.gain)
+
+
+def public_book(profile: Profile, standing: Sequence[str]) -> PublicBook:
+    """Return a profile's quotes as a book with ``standing``."""
+    players = profile.players
+    columns = (players.ids, players.sells.tolist(), players.energy.tolist())
+    quotes = (
+        Quote(name, Side.SELL if sells else Side.BUY, EnergyWh(energy), PriceTick(price))
+        for name, sells, energy, price in zip(*columns, profile.quotes.tolist(), strict=True)
+    )
+    return PublicBook(players.slot_id, tuple(quotes), tuple(standing))
 
 
 def _amounts(book: PublicBook, own: Quote) -> list[int]:

@@ -80,6 +80,29 @@ def test_text_says_what_is_proved(tmp_path, capsys):
     assert "ended in: equilibrium" in out
 
 
+def test_quantity_is_reported_apart_with_a_warning(tmp_path, capsys):
+    book = {
+        **BOOK,
+        "participants": [
+            {"id": "seller", "side": "sell", "energy_wh": 2, "reservation": 4000},
+            {"id": "buyer", "side": "buy", "energy_wh": 7, "reservation": 9000},
+            {"id": "rival", "side": "buy", "energy_wh": 9, "reservation": 4000},
+        ],
+        "quotes": {"seller": 4000, "buyer": 9000, "rival": 4000},
+        "standing": ["rival"],
+    }
+    code, out, _ = run(tmp_path, capsys, book, "--check", "--quantity", "--json")
+    found = json.loads(out)
+    assert code == 1
+    # Asking for the 2 Wh there are costs the rival's 4000; for all 7, a tick more on both.
+    assert found["quantity"]["buyer"] == {"energy_wh": 2, "price": 9000, "gain": 10000}
+    assert found["regret"]["buyer"] == 9998
+    _, out, _ = run(tmp_path, capsys, book, "--check", "--quantity")
+    assert "midpoint" in out
+    _, out, _ = run(tmp_path, capsys, BOOK, "--quantity")
+    assert "Nobody could gain" in out
+
+
 def test_an_empty_book_trades_nothing(tmp_path, capsys):
     code, out, _ = run(tmp_path, capsys, {**BOOK, "participants": []}, "--json")
     assert (code, json.loads(out)["price"]) == (0, None)

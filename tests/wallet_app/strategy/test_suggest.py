@@ -5,10 +5,11 @@ import pytest
 from light_node.market.clearing import clear
 from light_node.market.quotes import PriceBounds, Quote, Side
 from light_node.market.slots import Slot, parse
-from light_node.market.units import EnergyWh, PriceTick
+from light_node.market.units import EnergyWh, MoneyWhTick, PriceTick
 from wallet_app.strategy.battery import Battery, BatteryState
 from wallet_app.strategy.explain import explain
 from wallet_app.strategy.game import PublicBook
+from wallet_app.strategy.record import Kept, track_record
 from wallet_app.strategy.reservation import PhysicalModel
 from wallet_app.strategy.scenarios import PastBook
 from wallet_app.strategy.suggest import OwnPosition, suggest
@@ -161,3 +162,16 @@ def test_explanation_in_full_names_quotes_money_baselines_and_proof():
     assert any("Chance to trade" in line for line in guessed)
     assert "estimated" in guessed[-1]
     assert len(explain(suggest(SLOT, BOUNDS, OwnPosition("me", 0)))) == 1
+
+
+def test_past_suggestions_are_summed_up():
+    assert track_record([]) is None
+    past_ones = [
+        Kept(MoneyWhTick(100), MoneyWhTick(80), MoneyWhTick(70)),
+        Kept(MoneyWhTick(50), MoneyWhTick(60), MoneyWhTick(65)),
+    ]
+    record = track_record(past_ones)
+    assert (record.count, record.expected_money, record.real_money) == (2, 150, 140)
+    assert (record.mean_miss, record.not_worse_than_honest_permille) == (15, 500)
+    own = OwnPosition("me", -1000, reservation=PriceTick(40))
+    assert "last 2 suggestions" in explain(suggest(SLOT, BOUNDS, own), record)[-1]
