@@ -103,9 +103,8 @@ def _dlt698_check(options: Options) -> Check:
 
 def _modbus_parser(options: Options) -> StreamParser:
     request = modbus.Request.decode(options.request) if options.request else None
-    return modbus.ModbusParser(
-        request, modbus.profile(options.profile) if options.profile else None
-    )
+    kind = modbus.profile(options.profile) if options.profile else None
+    return modbus.ModbusParser(request, kind, tell_others=True)
 
 
 def _modbus_check(options: Options) -> Check:

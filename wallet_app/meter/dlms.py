@@ -19,7 +19,7 @@ from wallet_app.meter.hdlc import Assembler, HdlcFrame, Wait, next_frame
 
 PROTOCOL = "dlms"
 
-_MAX_DEPTH = 8
+_MAX_DEPTH, _MOST_TITLES = 8, 64
 _SIGNED = {0x0F: 1, 0x10: 2, 0x05: 4, 0x14: 8}
 _UNSIGNED = {0x11: 1, 0x12: 2, 0x06: 4, 0x15: 8, 0x16: 1}
 _FIXED = {0x00: 0, 0x03: 1, 0x0D: 1, 0x17: 4, 0x18: 8, 0x19: 12, 0x1A: 5, 0x1B: 4}
@@ -69,8 +69,8 @@ class DlmsParser(StreamParser):
     """Finds HDLC frames in a stream of bytes and decodes the push lists they carry.
 
     Events: ``Frame`` of kind ``data``, ``control`` (UA, SNRM …) or ``other``; ``Problem``
-    ``checksum``, ``framing``, ``incomplete``, ``value`` or ``encrypted``. ``key`` and ``auth_key``
-    are 16 bytes each or empty.
+    ``checksum``, ``framing``, ``incomplete``, ``value``, ``encrypted`` or ``replay``. ``key`` and
+    ``auth_key`` are 16 bytes each or empty.
     """
 
     protocol = PROTOCOL
@@ -81,6 +81,7 @@ class DlmsParser(StreamParser):
             raise ValueError("the keys of a meter have 16 bytes: 32 hex digits")
         self._key, self._auth_key = key, auth_key
         self._assembler = Assembler()
+        self._counters: dict[bytes, int] = {}  # the last frame counter by system title
 
     def reset(self) -> None:
         """Forget what is pending, and parts of a list that is not whole."""
@@ -148,13 +149,26 @@ class DlmsParser(StreamParser):
         if security & 0x10:
             text, tag = text[:-12], text[-12:]
             if self._auth_key:
-                return _authenticated(self._key, vector, text, tag, body[:1] + self._auth_key)
+                known = body[:1] + self._auth_key
+                whole = _authenticated(self._key, vector, text, tag, known)
+                self._grows(title, body[1:5])
+                return whole
         counter = algorithms.AES(self._key)
         decryptor = Cipher(counter, modes.CTR(vector + b"\x00\x00\x00\x02")).decryptor()
         plain = decryptor.update(text) + decryptor.finalize()
         if plain[:1] != b"\x0f":
             raise _DlmsError("encrypted", "the key does not fit this meter")
+        self._grows(title, body[1:5])
         return plain
+
+    def _grows(self, title: bytes, counter: bytes) -> None:
+        """Refuse a counter that was there before: a recording played back."""
+        number = int.from_bytes(counter, "big")
+        if number <= self._counters.get(title, -1):
+            raise _DlmsError("replay", "the frame counter does not grow: an old list played back")
+        if len(self._counters) >= _MOST_TITLES:
+            self._counters.clear()
+        self._counters[title] = number
 
 
 def _authenticated(key: bytes, vector: bytes, text: bytes, tag: bytes, data: bytes) -> bytes:

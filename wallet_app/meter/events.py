@@ -75,7 +75,7 @@ class Problem:
     """Something in the input that gave no value: ``kind`` from a closed list, where, which bytes.
 
     Kinds: ``checksum``, ``incomplete``, ``framing``, ``length``, ``value``, ``error_reply``,
-    ``exception``, ``other_meter``, ``other_identifier``, ``encrypted``, ``unverified``.
+    ``exception``, ``other_meter``, ``other_identifier``, ``encrypted``, ``replay``, ``fragment``.
     """
 
     kind: str

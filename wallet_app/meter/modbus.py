@@ -204,15 +204,23 @@ class ModbusParser(StreamParser):
 
     The echo of the request, stray bytes and other frames are passed over. Without a request a
     request seen on the line counts; without a profile frames have registers but no values.
+    ``tell_others`` names whole replies that are not the one looked for; it makes a live line wait
+    longer behind noise, so only the decoding of files uses it.
     Events: ``Frame`` of kind ``data``, ``request`` or ``exception``; ``Problem`` ``checksum``,
-    ``incomplete`` or ``exception``.
+    ``incomplete``, ``exception``, ``other_meter`` or ``other_identifier``.
     """
 
     protocol = PROTOCOL
 
-    def __init__(self, request: Request | None = None, kind: Profile | None = None) -> None:
+    def __init__(
+        self,
+        request: Request | None = None,
+        kind: Profile | None = None,
+        *,
+        tell_others: bool = False,
+    ) -> None:
         super().__init__()
-        self._request, self._kind = request, kind
+        self._request, self._kind, self._tell_others = request, kind, tell_others
 
     def expect(self, request: Request) -> None:
         """Look for the reply to ``request`` from now on."""
@@ -226,7 +234,7 @@ class ModbusParser(StreamParser):
         if asked is None:
             return self._sniff(start, head, events, final)
         if head[0] != asked.unit or head[1] & 0x7F != asked.function:
-            return start + 1
+            return self._other(start, head, events, final)
         # An exception has five bytes, an echo eight, a reply 5 + 2n: the shortest that fits wins.
         if head[1] & 0x80:
             return self._checked(start, 5, "exception", events, final)
@@ -238,8 +246,28 @@ class ModbusParser(StreamParser):
         if head == wire:
             return self._checked(start, 8, "request", events, final)
         if head[2] != 2 * asked.count:
-            return start + 1
+            return self._other(start, head, events, final)
         return self._checked(start, 5 + head[2], "data", events, final)
+
+    def _other(self, start: int, head: bytes, events: list[Event], final: bool) -> int | None:
+        """Look whether this is a whole reply of another unit or to another question."""
+        asked = self._request
+        functions = (READ_HOLDING, READ_INPUT)
+        if not self._tell_others or asked is None or head[1] not in functions:
+            return start + 1
+        if len(head) < 3:
+            return start + 1 if final else None
+        length = 5 + head[2]
+        if not 1 <= head[0] <= 247 or not head[2] or head[2] % 2:
+            return start + 1
+        raw = bytes(self._buffer[start : start + length])
+        if len(raw) < length:
+            return start + 1 if final else None
+        if crc.modbus(raw[:-2]) != int.from_bytes(raw[-2:], "little"):
+            return start + 1
+        kind = "other_meter" if head[0] != asked.unit else "other_identifier"
+        events.append(Problem(kind, self._offset + start, raw, f"from unit {head[0]}"))
+        return start + length
 
     def _sniff(self, start: int, head: bytes, events: list[Event], final: bool) -> int | None:
         """Look for a read request of another master, to know what the reply is about."""

@@ -140,8 +140,8 @@ def _texts(strings: dict[str, str]) -> dict[str, str]:
     texts: dict[str, str] = {}
     raw_id = next((strings[code] for code in _METER_NUMBERS if strings.get(code)), "")
     if raw_id:
-        texts["meter_id_raw"] = raw_id
-        texts["meter_id"] = unhex(raw_id)
+        texts["meter_id_raw"] = _printable(raw_id)
+        texts["meter_id"] = unhex(texts["meter_id_raw"])
     clock = _clock(strings.get("0-0:1.0.0", ""))
     if clock:
         texts["clock"] = clock
@@ -172,5 +172,10 @@ def _clock(text: str) -> str:
 
 
 def _identification(raw: bytes) -> str:
-    line = raw.split(b"\n", 1)[0][1:].rstrip(b"\r")[:96].decode("latin-1")
-    return "".join(c if c.isprintable() else "?" for c in line)
+    line = raw.split(b"\n", 1)[0][1:].rstrip(b"\r").decode("latin-1")
+    return _printable(line)
+
+
+def _printable(text: str) -> str:
+    """Return foreign text short and without control characters."""
+    return "".join(c if c.isprintable() else "?" for c in text[:96])

@@ -161,6 +161,12 @@ def test_encrypted_list(security: int):
     assert "grid operator" in problem.text
 
 
+def test_list_played_back_is_refused():
+    wire = hdlc(LLC + sealed(dlms_apdu(METER, ENERGY), 0x30))
+    for auth_key in (AUTH_KEY, b""):
+        assert [e.kind for e in parse(wire + wire, KEY, auth_key)] == ["data", "replay"]
+
+
 def test_wrong_keys_are_told():
     wire = hdlc(LLC + sealed(dlms_apdu(ENERGY), 0x30))
     for key, auth_key in ((AUTH_KEY, b""), (KEY, KEY)):

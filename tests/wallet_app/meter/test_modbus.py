@@ -89,6 +89,23 @@ def test_replies_to_other_questions_are_no_readings():
         assert not [e for e in parse(other) if isinstance(e, Frame)]
 
 
+@pytest.mark.parametrize(
+    ("reply", "kind"),
+    [
+        (modbus_reply(2, 4, [1, 2]), "other_meter"),
+        (modbus_reply(1, 3, [1, 2]), "other_identifier"),
+        (modbus_reply(1, 4, [1]), "other_identifier"),
+    ],
+)
+def test_replies_to_other_questions_are_named_when_a_file_is_decoded(reply: bytes, kind: str):
+    parser = ModbusParser(POWER, profile("sdm630"), tell_others=True)
+    problem, frame = parser.feed(reply + REPLY) + parser.finish()
+    assert isinstance(problem, Problem)
+    assert problem.kind == kind
+    assert isinstance(frame, Frame)
+    assert frame.normalized
+
+
 def test_a_request_on_the_line_tells_what_the_reply_is_about():
     assert normalized(parse(POWER.encode() + REPLY, None)) == {"power_w": "1480.5"}
     assert not [e for e in parse(REPLY, None) if isinstance(e, Frame)]
