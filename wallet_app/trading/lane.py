@@ -87,6 +87,10 @@ class Timetabler:
     def stop(self) -> None:
         """Stop; jobs that have not begun are forgotten (a start derives them anew)."""
         if self._scheduler.running:
+            # A job that ends just while the scheduler is shut down makes its thread fail: first
+            # let it begin nothing new, then wait for the round under way (it holds the jobs).
+            self._scheduler.pause()
+            self._scheduler.get_jobs()
             self._scheduler.shutdown()
 
 
