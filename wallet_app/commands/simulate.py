@@ -63,14 +63,15 @@ def _sizes(text: str) -> list[int]:
 def _print_table(found: list[Study]) -> None:
     print(
         f"{'households':>10}  {'slots':>6}  {'honest is best':>14}  {'within 0.01':>11}  "
-        f"{'uplift':>9}  "
+        f"{'uplift':>9}  {'long side only':>14}  "
         f"{'gainers':>8}  {'paper fails':>11}  {'withholding':>11}  {'regret':>6}"
     )
     for s in found:
         print(
             f"{s.participants:>10}  {s.slots:>6}  {s.truthful_permille / 10:>12.1f} %  "
             f"{s.nearly_permille / 10:>9.1f} %  "
-            f"{s.uplift_ppm / 10_000:>7.3f} %  {s.gainers_mean_permille / 1000:>8.2f}  "
+            f"{s.uplift_ppm / 10_000:>7.3f} %  {s.long_uplift_ppm / 10_000:>12.3f} %  "
+            f"{s.gainers_mean_permille / 1000:>8.2f}  "
             f"{_share(s.paper_fails_permille):>11}  {_share(s.withholding_permille):>11}  "
             f"{s.largest_regret:>6}"
         )

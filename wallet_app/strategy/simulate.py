@@ -35,6 +35,7 @@ class SlotStudy:
     method: Method
     truthful_price: int | None
     price: int | None
+    long_price: int | None  # where only the long side competes
     gainers: int  # participants with a regret at the truthful profile
     truthful_regret: int  # the largest of these regrets, in Wh·tick
     paper_fails: bool | None
@@ -56,6 +57,7 @@ class Study:
     nearly_permille: int  # nobody could gain more than NEARLY by leaving the truth
     pinned_permille: int
     uplift_ppm: int
+    long_uplift_ppm: int  # the same where only the long side competes
     gainers_mean_permille: int  # mean number of gainers per slot, times 1000
     paper_fails_permille: int | None
     withholding_permille: int | None
@@ -88,6 +90,7 @@ def study_slot(players: Players, *, withholding: bool = False) -> SlotStudy:
         found.method,
         truth.profile.price,
         found.profile.price,
+        iterate(truth, long_side_only=True).profile.price,
         int(np.count_nonzero(truth.regrets.gain)),
         truth.max_regret,
         paper_fails,
@@ -101,21 +104,24 @@ def study(
 ) -> Study:
     """Return ``slots`` random communities of ``count`` summed up."""
     seen = []
-    uplifts = []
+    uplifts: list[float] = []
+    long_uplifts: list[float] = []
     for number in range(slots):
         players = community(count, random, f"simulated-{number}")
         found = study_slot(players, withholding=withholding)
         seen.append(found)
-        if found.truthful_price and found.price is not None:
-            favour = -1 if players.market is Market.SELLER else 1
-            uplifts.append(favour * (found.price - found.truthful_price) / found.truthful_price)
+        favour = -1 if players.market is Market.SELLER else 1
+        for reached, kept in ((found.price, uplifts), (found.long_price, long_uplifts)):
+            if found.truthful_price and reached is not None:
+                kept.append(favour * (reached - found.truthful_price) / found.truthful_price)
     return Study(
         count,
         slots,
         _permille([s.method is Method.TRUTHFUL for s in seen]) or 0,
         _permille([s.truthful_regret <= NEARLY for s in seen]) or 0,
         _permille([s.method is Method.PINNED for s in seen]) or 0,
-        round(1_000_000 * float(np.mean(uplifts))) if uplifts else 0,
+        _ppm(uplifts),
+        _ppm(long_uplifts),
         1000 * sum(s.gainers for s in seen) // max(slots, 1),
         _permille([s.paper_fails for s in seen]),
         _permille([s.withholding for s in seen]),
@@ -137,6 +143,10 @@ def _withholds(truth: Equilibrium) -> bool:
         best_offer(book, name, PriceTick(limit), players.bounds, profile.standing).gain > 0
         for name, limit in zip(players.ids, players.reservation.tolist(), strict=True)
     )
+
+
+def _ppm(shares: Sequence[float]) -> int:
+    return round(1_000_000 * float(np.mean(shares))) if shares else 0
 
 
 def _permille(flags: Sequence[bool | None]) -> int | None:
