@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from light_node import commandline
 
 COMMANDS = {
+    "audit": "light_node.commands.audit",
     "clear": "light_node.commands.clear",
     "devnet": "light_node.commands.devnet",
     "mtc": "light_node.commands.mtc",

@@ -119,6 +119,11 @@ class LightNode:
         """The verified channel configuration in force at the tip."""
         return self._store.state.config
 
+    @property
+    def first_block(self) -> int:
+        """The number of the trust root's block, the lowest one whose hash is known."""
+        return self._store.first
+
     def block_hash(self, number: int) -> bytes | None:
         """Return the verified hash of a block, None if it is not verified (yet)."""
         return self._store.hash(number)
@@ -154,19 +159,32 @@ class LightNode:
             raise errors.NotVerified(
                 f"transaction {transaction_id[:16]}… is not in block {block_number}"
             )
-        level, organizations = self.validity(block_number)
-        if validity_digest(full.block) not in (
-            None,
-            *self._sync.agreement.shown(block_number).values(),
-        ):
-            level = Level.DISPUTED  # the copy at hand has other flags than any peer's stream
-        transaction, problems = None, tuple[str, ...]()
-        if blocks.is_endorser_transaction(entry):
-            config = self._store.config_before(block_number) or self._store.state.config
-            transaction, problems = blocks.check_transaction(config, entry.envelope, self._policies)
+        level, organizations = self.validity_of(full)
+        transaction, problems = self.check(entry)
         if entry.is_valid and problems:
             level = Level.DISPUTED
         return VerifiedTransaction(entry, level, organizations, transaction, problems)
+
+    def check(self, entry: BlockTransaction) -> tuple[ParsedTransaction | None, tuple[str, ...]]:
+        """Parse a transaction of a verified block and say what peers should have refused in it.
+
+        (None, ()) where it is no chaincode invocation; see :func:`blocks.check_transaction`.
+        """
+        if not blocks.is_endorser_transaction(entry):
+            return None, ()
+        config = self._store.config_before(entry.block_number) or self._store.state.config
+        return blocks.check_transaction(config, entry.envelope, self._policies)
+
+    def validity_of(self, full: FullBlock) -> tuple[Level, tuple[str, ...]]:
+        """Like :meth:`validity`, of the flags this copy of a block has.
+
+        ``DISPUTED`` when they are not what any peer's stream showed.
+        """
+        level, organizations = self.validity(full.number)
+        shown = self._sync.agreement.shown(full.number).values()
+        if validity_digest(full.block) not in (None, *shown):
+            level = Level.DISPUTED
+        return level, organizations
 
     def validity(self, number: int) -> tuple[Level, tuple[str, ...]]:
         """Say how far organisations agree on flags and commit hash of a verified block.

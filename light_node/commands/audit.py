@@ -1,0 +1,145 @@
+"""``light-node audit``: replay a slot from verified blocks and compare with what was written."""
+
+import argparse
+import sys
+from typing import Any
+
+from light_node import commandline
+from light_node.chain import errors
+from light_node.chain.auditor import MAX_BLOCKS, Audit, Auditor
+from light_node.chain.node import LightNode
+from light_node.chain.status import Level, SyncStatus
+from light_node.clock import SystemClock
+from light_node.commands import node_options
+from light_node.fabric.errors import FabricError
+from light_node.market.errors import InvalidSlot
+
+SUMMARY = "Replay a slot's clearing and settlement from verified blocks; say what differs."
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Describe the arguments."""
+    parser.add_argument("slot", metavar="SLOT", help="slot id, like 2026-06-21T10:00Z/PT60M")
+    node_options.configure(parser)
+    parser.add_argument(
+        "--last",
+        type=int,
+        metavar="BLOCK",
+        help="read backwards from this block, one at or after the settlement (default: the newest)",
+    )
+    parser.add_argument(
+        "--max-blocks",
+        type=int,
+        default=MAX_BLOCKS,
+        metavar="N",
+        help=f"read at most so many blocks (default {MAX_BLOCKS})",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        default=60.0,
+        metavar="S",
+        help="give up catching up with the channel after so many seconds (default 60)",
+    )
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Audit; exit code 1 if anything differs, is disputed, or cannot be replayed."""
+    if arguments.max_blocks < 1:
+        raise commandline.InputError("--max-blocks must be at least 1")
+    profile = node_options.load_profile(arguments)
+    identity = node_options.need_identity(arguments)
+    try:
+        node = LightNode(profile, node_options.store_directory(arguments), identity, SystemClock())
+        with node:
+            last = _last_block(node, arguments)
+            auditor = Auditor(node, profile.chaincode, max_blocks=arguments.max_blocks)
+            audit = auditor.audit(arguments.slot, last)
+    except (errors.NotVerified, errors.VerificationError, FabricError) as error:
+        return _cannot(arguments, str(error))
+    except (errors.ChainError, InvalidSlot) as error:
+        raise commandline.InputError(str(error)) from error
+    if arguments.json:
+        commandline.print_json(audit_json(audit))
+    else:
+        _print_for_people(audit)
+    good = audit.agrees and audit.level is Level.AGREED and not audit.replay.unchecked
+    return commandline.GOOD if good else commandline.NO
+
+
+def audit_json(audit: Audit) -> dict[str, Any]:
+    """Return an audit as ``--json`` prints it."""
+    replay = audit.replay
+    return {
+        "slot": replay.slot,
+        "phase": replay.phase,
+        "ok": audit.agrees and audit.level is Level.AGREED and not replay.unchecked,
+        "complete": audit.complete,
+        "first_block": audit.first,
+        "last_block": audit.last,
+        "transactions": replay.transactions,
+        "level": audit.level.value,
+        "organizations": list(audit.organizations),
+        "differences": [
+            {
+                "block": d.block,
+                "transaction": d.transaction_id,
+                "function": d.function,
+                "subject": d.subject,
+                "written": d.written,
+                "replayed": d.replayed,
+            }
+            for d in replay.differences
+        ],
+        "unchecked": list(replay.unchecked),
+    }
+
+
+def _last_block(node: LightNode, arguments: argparse.Namespace) -> int:
+    """Catch up, and return the block to read backwards from."""
+
+    def caught_up(status: SyncStatus) -> bool:
+        if status.fork is not None:
+            return True
+        wanted = status.height if arguments.last is None else arguments.last + 1
+        agreed = status.agreed_height or 0
+        return wanted is not None and status.verified_height >= wanted and agreed >= wanted
+
+    node.wait(caught_up, arguments.timeout)
+    newest = node.status().verified_height - 1
+    if arguments.last is None:
+        return newest
+    if not node.first_block < arguments.last <= newest:
+        raise errors.NotVerified(
+            f"block {arguments.last} is not verified here; {node.first_block + 1} to {newest} are"
+        )
+    last: int = arguments.last
+    return last
+
+
+def _cannot(arguments: argparse.Namespace, reason: str) -> int:
+    if arguments.json:
+        commandline.print_json({"slot": arguments.slot, "ok": False, "error": reason})
+    else:
+        print(f"The audit could not be done: {reason}", file=sys.stderr)
+    return commandline.NO
+
+
+def _print_for_people(audit: Audit) -> None:
+    replay = audit.replay
+    agree = f"agreed on by {', '.join(audit.organizations)}"
+    levels = {
+        Level.AGREED: agree,
+        Level.VERIFIED: "stated by one organisation only",
+        Level.DISPUTED: "DISPUTED between organisations",
+    }
+    lines = [
+        f"Slot {replay.slot}, phase {replay.phase}: {replay.transactions} transactions replayed, "
+        f"blocks {audit.first} to {audit.last}",
+        f"What was valid in these blocks is {levels[audit.level]}.",
+    ]
+    lines += [f"DIFFERS  {difference}" for difference in replay.differences]
+    lines += [f"Not replayed: {text}" for text in replay.unchecked]
+    if audit.agrees and not replay.unchecked:
+        lines.append("Everything written follows from the quotes and readings in the blocks.")
+    print("\n".join(lines))
