@@ -74,12 +74,16 @@ def load_identity(directory: Path) -> WalletIdentity | None:
         raw = (directory / _FILE).read_bytes()
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise EnrolmentError(f"cannot read {directory / _FILE}: {error.strerror}") from error
     try:
         fields = jsonio.mapping(jsonio.strict_loads(raw), _FILE)
+        certificate = jsonio.string(fields, "certificate", max_length=65536).encode()
+        x509.load_pem_x509_certificate(certificate)
         return WalletIdentity(
             jsonio.string(fields, "msp_id"),
             jsonio.string(fields, "enrolment_id"),
-            jsonio.string(fields, "certificate", max_length=65536).encode(),
+            certificate,
             jsonio.string(fields, "key_name"),
             KeyPlace(jsonio.string(fields, "key_place")),
         )
@@ -123,7 +127,10 @@ def enrol(
 
 
 def _check_certificate(pem: bytes, key: ec.EllipticCurvePublicKey, enrolment_id: str) -> None:
-    certificate = x509.load_pem_x509_certificate(pem)
+    try:
+        certificate = x509.load_pem_x509_certificate(pem)
+    except ValueError as error:
+        raise EnrolmentError(f"the CA answered with no certificate: {error}; try again") from error
     if certificate.public_key() != key:
         raise EnrolmentError("the CA answered with a certificate for another key: do not use it")
     names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)

@@ -142,3 +142,30 @@ def test_a_key_that_is_not_the_certificates_is_refused(tmp_path: Path) -> None:
     taken.rename(tmp_path / "a" / "keys" / f"{first.key_name}.key")
     with pytest.raises(KeyStoreError, match="does not belong"):
         first.unlock(FileStore(tmp_path / "a" / "keys", "correct horse"))
+
+
+def test_a_damaged_certificate_is_said_before_it_is_used(tmp_path: Path) -> None:
+    enrol_here(tmp_path, Ca())
+    path = tmp_path / "identity.json"
+    path.write_text(
+        path.read_text().replace("BEGIN CERTIFICATE-----\\nMI", "BEGIN CERTIFICATE-----\\nXX")
+    )
+    with pytest.raises(EnrolmentError, match="damaged.*enrol again"):
+        load_identity(tmp_path)
+
+
+def test_an_answer_of_the_ca_that_is_no_certificate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ca = Ca()
+    monkeypatch.setattr(ca, "enroll", lambda *_: b"-----BEGIN CERTIFICATE-----\nnone")
+    with pytest.raises(EnrolmentError, match="no certificate"):
+        enrol_here(tmp_path, ca)
+    assert not (tmp_path / "identity.json").exists()
+    assert key_files(tmp_path) == []
+
+
+def test_an_identity_that_cannot_be_read_is_said(tmp_path: Path) -> None:
+    (tmp_path / "identity.json").mkdir()
+    with pytest.raises(EnrolmentError, match="cannot read"):
+        load_identity(tmp_path)
