@@ -147,10 +147,10 @@ def test_a_key_that_is_not_the_certificates_is_refused(tmp_path: Path) -> None:
 def test_a_damaged_certificate_is_said_before_it_is_used(tmp_path: Path) -> None:
     enrol_here(tmp_path, Ca())
     path = tmp_path / "identity.json"
-    path.write_text(
-        path.read_text().replace("BEGIN CERTIFICATE-----\\nMI", "BEGIN CERTIFICATE-----\\nXX")
-    )
-    with pytest.raises(EnrolmentError, match="damaged.*enrol again"):
+    text = path.read_text()
+    path.write_text(text.replace("CERTIFICATE-----\\nMI", "CERTIFICATE-----\\nXX", 1))
+    assert path.read_text() != text
+    with pytest.raises(EnrolmentError, match=r"damaged.*enrol again"):
         load_identity(tmp_path)
 
 
