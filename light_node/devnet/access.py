@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from light_node.devnet.config_update import CurrentConfig, follows
 from light_node.fabric.channel_config import ChannelConfig
 from light_node.fabric.msp import Identity, MspError
 from light_node.fabric.policy import PolicyError, SignedData, valid_identities
@@ -34,9 +35,12 @@ class ExpiredIdentityError(AccessError):
     """The client's certificate has expired."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class AccessControl:
-    """The checks for one channel configuration; ``now`` is the wall clock (aware UTC)."""
+    """The checks for the channel configuration in force; ``now`` is the wall clock (aware UTC).
+
+    ``config`` is replaced when a configuration block is committed.
+    """
 
     config: ChannelConfig
     now: Callable[[], datetime]
@@ -103,10 +107,24 @@ class AccessControl:
 class ChannelRules:
     """What validation asks of the channel: :class:`light_node.devnet.validation.Rules`."""
 
-    def __init__(self, config: ChannelConfig, chaincodes: frozenset[str]) -> None:
-        self.channel = config.channel_id
-        self._config = config
+    def __init__(self, current: CurrentConfig, chaincodes: frozenset[str]) -> None:
+        self.channel = current.understood.channel_id
+        self.apply(current)
         self._chaincodes = chaincodes
+
+    def apply(self, current: CurrentConfig) -> None:
+        """Go by this configuration from the next block on."""
+        self._current = current
+        self._config = current.understood
+
+    def config_follows(self, header: EnvelopeHeader) -> bool:
+        """Tell whether a CONFIG envelope brings the configuration its update leads to."""
+        return follows(self._current, header)
+
+    @property
+    def current(self) -> CurrentConfig:
+        """The configuration in force."""
+        return self._current
 
     def creator_signed(self, header: EnvelopeHeader) -> bool:
         """Tell whether the creator is a valid identity and signed the payload."""

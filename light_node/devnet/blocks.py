@@ -9,6 +9,7 @@ the same way.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from light_node.devnet.config_update import CurrentConfig, config_transaction
 from light_node.devnet.store import StoredBlock
 from light_node.fabric import block as wire
 from light_node.fabric.identity import SigningIdentity
@@ -60,6 +61,11 @@ class BlockSigner:
             last_config,
             wire.encode_signature_entry(value, signatures),
         )
+
+    def configure(self, current: CurrentConfig, update: bytes) -> bytes:
+        """Return the CONFIG envelope that the first consenter proposes for an update."""
+        nonce = self._random(NONCE_BYTES)
+        return config_transaction(current, update, self._consenters[0], nonce)
 
     def _sign(self, index: int, value: bytes, der: bytes) -> wire.BlockSignature:
         consenter, nonce = self._consenters[index], self._random(NONCE_BYTES)

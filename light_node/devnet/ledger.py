@@ -6,10 +6,12 @@ One writer appends (on its own thread, with its own connection); everything else
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from light_node.devnet.access import ChannelRules
 from light_node.devnet.blocks import BlockSigner, OrderedBlock
+from light_node.devnet.config_update import CurrentConfig
 from light_node.devnet.store import Store, StoredBlock
 from light_node.devnet.validation import (
-    Rules,
+    VALID,
     TransactionResult,
     ValidatedBlock,
     describe_block,
@@ -36,10 +38,18 @@ class CommittedBlock:
 class LedgerWriter:
     """Appends blocks: orders, signs, validates and writes them. For one thread."""
 
-    def __init__(self, store: Store, signer: BlockSigner, rules: Rules) -> None:
+    def __init__(self, store: Store, signer: BlockSigner, rules: ChannelRules) -> None:
         self._store = store
         self._signer = signer
         self._rules = rules
+
+    def append_config(self, update: bytes) -> CommittedBlock:
+        """Append the configuration block of a serialized CONFIG_UPDATE envelope.
+
+        ``ConfigUpdateRefused`` if the configuration has changed since it was accepted so that it
+        does not fit any more.
+        """
+        return self.append([self._signer.configure(self._rules.current, update)])
 
     def append(self, envelopes: Sequence[bytes]) -> CommittedBlock:
         """Append one block; ``sqlite3.Error`` if it cannot be written, then nothing has changed."""
@@ -47,7 +57,9 @@ class LedgerWriter:
         tip = self._store.block(height - 1)
         if tip is None:
             raise ValueError("the ledger has no genesis block")
-        ordered = self._signer.order(height, tip.hash, envelopes, tip.last_config)
+        is_config = wire.is_config(envelopes)
+        last_config = height if is_config else tip.last_config
+        ordered = self._signer.order(height, tip.hash, envelopes, last_config)
         # One snapshot for all reads of the validation, which nobody else can write to anyway.
         with self._store.snapshot():
             validated = validate_block(
@@ -64,6 +76,8 @@ class LedgerWriter:
             if result.transaction_id
         ]
         self._store.commit_block(stored, index, validated.updates)
+        if is_config and validated.results[0].code == VALID:
+            self._rules.apply(CurrentConfig.from_stored(stored))
         return CommittedBlock(stored, validated.results)
 
 

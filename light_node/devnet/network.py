@@ -14,7 +14,8 @@ from pathlib import Path
 from light_node.clock import REAL_TIME, MarketTime
 from light_node.devnet import material as materials
 from light_node.devnet.ca import CertificateAuthority
-from light_node.devnet.certificates import Credential
+from light_node.devnet.certificates import NODE_LIFETIME, Credential, issue_identity
+from light_node.devnet.config_update import CurrentConfig
 from light_node.devnet.errors import DevnetError, DirectoryError
 from light_node.devnet.genesis import OrderingParameters, genesis_block
 from light_node.devnet.layout import CHAINCODE, CHANNEL, Layout, join_address, plan
@@ -215,7 +216,11 @@ def ca_name(organization: str) -> str:
 def write_users(
     network: Network, cas: list[CertificateAuthority], random: Random, now: datetime
 ) -> None:
-    """Write ``users/<MSP id>/<name>/{cert.pem,key.pem,msp_id}`` where missing or expired."""
+    """Write ``users/<MSP id>/<name>/{cert.pem,key.pem,msp_id}`` where missing or expired.
+
+    Organisations of orderers have no CA service and one user each, the admin that configuration
+    updates of ordering take.
+    """
     for member, authority in zip(network.material.peers, cas, strict=True):
         for name, kind, attributes in _USERS:
             directory = network.directory / USERS_DIRECTORY / member.node.msp_id / name
@@ -229,6 +234,13 @@ def write_users(
             key = crypto.generate_key()
             chosen = {a.name: a.value for a in registration.attributes if a.ecert}
             certificate = authority.issue(registration, key.public_key(), chosen)
+            _write_user(directory, member.node.msp_id, Credential(certificate, key))
+    for member in network.material.orderers:
+        directory = network.directory / USERS_DIRECTORY / member.node.msp_id / "admin"
+        if not _usable(directory, now):
+            key, name = crypto.generate_key(), f"admin.{member.node.organization}"
+            expiry = now + NODE_LIFETIME
+            certificate = issue_identity(member.ca, key.public_key(), name, ["admin"], expiry)
             _write_user(directory, member.node.msp_id, Credential(certificate, key))
 
 
@@ -267,6 +279,15 @@ def _write(path: Path, data: bytes, mode: int) -> None:
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)
     partial.replace(path)
+
+
+def current_config(store: Store) -> CurrentConfig:
+    """Return the configuration in force at the tip; ``DirectoryError`` if its block is missing."""
+    tip = store.block(store.height() - 1)
+    stored = None if tip is None else store.block(tip.last_config)
+    if stored is None:
+        raise DirectoryError("the ledger is damaged: its configuration block is missing")
+    return CurrentConfig.from_stored(stored)
 
 
 # -- profile -------------------------------------------------------------------------------------

@@ -15,7 +15,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from light_node.devnet.access import CHANNEL_WRITERS, AccessControl, AccessError
+from light_node.devnet.config_update import (
+    ConfigUpdateRefused,
+    CurrentConfig,
+    check_usable,
+    next_config,
+)
 from light_node.devnet.ledger import CommittedBlock
+from light_node.devnet.validation import VALID
 from light_node.fabric.errors import MalformedMessage
 from light_node.fabric.pb import common_pb2
 from light_node.fabric.transaction import EnvelopeHeader, parse_header
@@ -73,10 +80,24 @@ class BlockCutter:
             batches.append(self.cut())
         return batches
 
+    def resize(self, max_messages: int, preferred_max_bytes: int) -> list[list[bytes]]:
+        """Go by other limits from now on; return what they complete."""
+        self._max_messages = max_messages
+        self._preferred_max_bytes = preferred_max_bytes
+        full = len(self._pending) >= max_messages
+        return [self.cut()] if full and self._pending else []
+
     def cut(self) -> list[bytes]:
         """Return everything that waits as one batch."""
         batch, self._pending, self._pending_bytes = self._pending, [], 0
         return batch
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigUpdate:
+    """A serialized CONFIG_UPDATE envelope on its way into a block of its own."""
+
+    envelope: bytes
 
 
 class OrderingService:
@@ -90,17 +111,25 @@ class OrderingService:
         *,
         batch_timeout: float,
         bft: bool,
+        current: CurrentConfig | None = None,
+        append_config: Callable[[bytes], CommittedBlock] | None = None,
     ) -> None:
-        """``append`` runs on the writer's thread, ``publish`` on the loop; seconds for timeout."""
+        """``append`` runs on the writer's thread, ``publish`` on the loop; seconds for timeout.
+
+        Without ``current`` and ``append_config`` (as ``append``, of a CONFIG_UPDATE) the
+        configuration cannot be changed.
+        """
         self._access = access
         self._append = append
         self._publish = publish
         self._batch_timeout = batch_timeout
         self._bft = bft
+        self._current = current
+        self._append_config = append_config
         config = access.config
         self._absolute_max_bytes = config.batch_absolute_max_bytes
         self._cutter = BlockCutter(config.batch_max_messages, config.batch_preferred_max_bytes)
-        self._batches: asyncio.Queue[list[bytes]] = asyncio.Queue()
+        self._batches: asyncio.Queue[list[bytes] | ConfigUpdate] = asyncio.Queue()
         self._queued = 0
         self._timer: asyncio.TimerHandle | None = None
         self._writer = ThreadPoolExecutor(1, "ledger-writer")
@@ -148,14 +177,15 @@ class OrderingService:
             header = parse_header(raw)
         except MalformedMessage as error:
             return Answer(common_pb2.BAD_REQUEST, str(error))
-        return self._check_header(header)
+        answer = self._check_header(header)
+        if answer.accepted and header.type == common_pb2.CONFIG_UPDATE:
+            return self._check_update(raw)
+        return answer
 
     def _check_header(self, header: EnvelopeHeader) -> Answer:
         if header.channel != self._access.channel:
             return Answer(common_pb2.BAD_REQUEST, "channel does not exist")
-        if header.type == common_pb2.CONFIG_UPDATE:
-            return Answer(common_pb2.NOT_IMPLEMENTED, "a devnet's configuration does not change")
-        if header.type != common_pb2.ENDORSER_TRANSACTION:
+        if header.type not in (common_pb2.ENDORSER_TRANSACTION, common_pb2.CONFIG_UPDATE):
             return Answer(common_pb2.BAD_REQUEST, f"message of type {header.type} is not ordered")
         try:
             self._access.check_expiry(header.creator, "broadcast")
@@ -169,10 +199,23 @@ class OrderingService:
                 f"{CHANNEL_WRITERS}: permission denied",
             )
         # SmartBFT's pool knows requests by id; Raft orders everything it is given.
-        if self._bft and header.transaction_id in self._requests:
+        if self._bft and header.transaction_id and header.transaction_id in self._requests:
             done = self._requests[header.transaction_id]
             info = "request already processed" if done else "request already exists"
             return Answer(common_pb2.SERVICE_UNAVAILABLE, info)
+        return SUCCESS
+
+    def _check_update(self, raw: bytes) -> Answer:
+        if self._current is None:
+            return Answer(common_pb2.NOT_IMPLEMENTED, "the configuration does not change here")
+        try:
+            check_usable(self._current.understood, next_config(self._current, raw))
+        except ConfigUpdateRefused as error:
+            status = common_pb2.FORBIDDEN if error.forbidden else common_pb2.BAD_REQUEST
+            channel = self._access.channel
+            return Answer(
+                status, f"error applying config update to existing channel '{channel}': {error}"
+            )
         return SUCCESS
 
     def _may_write(self, header: EnvelopeHeader) -> bool:
@@ -185,9 +228,15 @@ class OrderingService:
 
     def take(self, envelope: common_pb2.Envelope) -> None:
         """Order an envelope that :meth:`check` accepted."""
-        if self._bft:
-            self._remember(parse_header(canonical(envelope)).transaction_id)
+        header = parse_header(canonical(envelope))
         self._queued += 1
+        if header.type == common_pb2.CONFIG_UPDATE:
+            # A configuration has a block of its own; what came before it goes first.
+            self._cut()
+            self._batches.put_nowait(ConfigUpdate(canonical(envelope)))
+            return
+        if self._bft:
+            self._remember(header.transaction_id)
         for batch in self._cutter.add(canonical(envelope)):
             self._batches.put_nowait(batch)
         if not self._cutter.pending:
@@ -218,7 +267,11 @@ class OrderingService:
             block = None
             while block is None:
                 try:
-                    block = await loop.run_in_executor(self._writer, self._append, batch)
+                    block = await loop.run_in_executor(self._writer, self._write, batch)
+                except ConfigUpdateRefused as error:
+                    # Another update came first. Fabric drops it likewise.
+                    log.warning("a configuration update was dropped: %s", error)
+                    break
                 except sqlite3.Error as error:
                     # A full disk, most likely: nothing was written, nothing accepted is dropped.
                     self._failing = f"the ledger cannot be written: {error}"
@@ -229,11 +282,34 @@ class OrderingService:
                 if block is None:
                     await asyncio.sleep(_RETRY_SECONDS)
             self._failing = ""
-            self._queued -= len(batch)
+            self._queued -= 1 if isinstance(batch, ConfigUpdate) else len(batch)
+            if block is None:
+                continue
+            if isinstance(batch, ConfigUpdate) and block.results[0].code == VALID:
+                self._reconfigure(block)
             for result in block.results:
                 if result.transaction_id in self._requests:
                     self._requests[result.transaction_id] = True
             self._publish(block)
+
+    def _write(self, batch: list[bytes] | ConfigUpdate) -> CommittedBlock:
+        if not isinstance(batch, ConfigUpdate):
+            return self._append(batch)
+        if self._append_config is None:
+            raise ConfigUpdateRefused("the configuration does not change here")
+        return self._append_config(batch.envelope)
+
+    def _reconfigure(self, block: CommittedBlock) -> None:
+        """Go by the configuration a block has brought."""
+        self._current = CurrentConfig.from_stored(block.stored)
+        config = self._access.config = self._current.understood
+        self._batch_timeout = config.batch_timeout_ns / 1e9
+        self._absolute_max_bytes = config.batch_absolute_max_bytes
+        for batch in self._cutter.resize(
+            config.batch_max_messages, config.batch_preferred_max_bytes
+        ):
+            self._batches.put_nowait(batch)
+        self._last_verified = ((b"", b""), False)
 
 
 def canonical(envelope: common_pb2.Envelope) -> bytes:

@@ -36,7 +36,6 @@ from light_node.devnet.store import Store
 from light_node.devnet.system_chaincodes import SystemChaincodes
 from light_node.devnet.views import OrdererView, PeerView
 from light_node.fabric import methods
-from light_node.fabric.channel_config import ChannelConfig
 from light_node.fabric.connection import MAX_MESSAGE_BYTES
 from light_node.fabric.profile import NetworkProfile
 
@@ -138,19 +137,24 @@ class Devnet:
         return store
 
     async def _start_nodes(self, opened: Network, writer: Store) -> Running:
-        config = ChannelConfig.from_block(network.genesis_bytes(opened.genesis))
+        current = network.current_config(writer)
+        config = current.understood
         access = AccessControl(config, self._clock.now)
         bft = opened.layout.bft
         members = opened.material.orderers
         signer = BlockSigner([m.signing_identity() for m in members], bft, self._random)
-        rules = ChannelRules(config, frozenset(CHAINCODES))
+        rules = ChannelRules(current, frozenset(CHAINCODES))
+        ledger = LedgerWriter(writer, signer, rules)
+        timeout_ms = self._options.batch_timeout_ms
         chain = Chain(self._open_store())
         ordering = OrderingService(
             access,
-            LedgerWriter(writer, signer, rules).append,
+            ledger.append,
             chain.publish,
-            batch_timeout=opened.batch_timeout_ms / 1000,
+            batch_timeout=timeout_ms / 1000 if timeout_ms else config.batch_timeout_ns / 1e9,
             bft=bft,
+            current=current,
+            append_config=ledger.append_config,
         )
         orderers = tuple(
             MaskedOrderer(member, chain, CopyRule(i, len(members), bft), ordering)

@@ -2,11 +2,12 @@
 
 import json
 import os
+import secrets
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,13 +15,17 @@ from typing import Any
 import grpc
 
 from light_node.clock import Clock, SystemClock
+from light_node.devnet import config_update
 from light_node.devnet.errors import DevnetError
 from light_node.devnet.network import load_user
 from light_node.fabric.ca import CaClient
 from light_node.fabric.connection import connect
 from light_node.fabric.gateway import Gateway
 from light_node.fabric.identity import SigningIdentity
+from light_node.fabric.methods import BROADCAST
+from light_node.fabric.pb import common_pb2, orderer_pb2
 from light_node.fabric.profile import NetworkProfile
+from light_node.fabric.proposal import NONCE_BYTES
 
 START_SECONDS = 60.0
 STOP_SECONDS = 15.0
@@ -57,6 +62,39 @@ class DevnetClients:
     def gateway(self, channel: grpc.Channel, identity: SigningIdentity) -> Gateway:
         """Return a gateway client on the devnet's channel."""
         return Gateway(channel, identity, self.profile.channel, self._clock)
+
+    def change_config(
+        self, changes: Mapping[config_update.Path, bytes], organizations: Sequence[str] = ()
+    ) -> orderer_pb2.BroadcastResponse:
+        """Ask an orderer to change values of the channel configuration; return its answer.
+
+        Paths as in :func:`config_update.propose`. Signed by the admins of ``organizations``,
+        those in ``users/`` or of orderer organisations; none means all of the latter.
+        """
+        profile, submitter = self.profile, self.user("admin")
+        channel = self.connect()
+        try:
+            raw = self.gateway(channel, submitter).evaluate(
+                "cscc", "GetChannelConfig", profile.channel
+            )
+        finally:
+            channel.close()
+        update = config_update.propose(common_pb2.Config.FromString(raw), profile.channel, changes)
+        signers = [
+            load_user(self.directory, msp_id, "admin")
+            for msp_id in organizations or [orderer.msp_id for orderer in profile.orderers]
+        ]
+        envelope = config_update.signed_update(
+            update, profile.channel, signers, submitter, lambda: secrets.token_bytes(NONCE_BYTES)
+        )
+        channel = self.connect_orderer()
+        try:
+            answers = BROADCAST.callable(channel)(iter((envelope,)), timeout=STOP_SECONDS)
+            answer: orderer_pb2.BroadcastResponse = next(answers)
+            answers.cancel()
+        finally:
+            channel.close()
+        return answer
 
     def ca(self, msp_id: str = "Org1MSP") -> CaClient:
         """Return a client of an organisation's CA; the caller closes it."""

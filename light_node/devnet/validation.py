@@ -38,6 +38,10 @@ class Rules(Protocol):
         """Tell whether the creator is a valid identity and signed the payload."""
         ...
 
+    def config_follows(self, header: EnvelopeHeader) -> bool:
+        """Tell whether a CONFIG envelope brings the configuration its update leads to."""
+        ...
+
     def endorsed(self, transaction: ParsedTransaction, chaincode: str) -> bool:
         """Tell whether the endorsements satisfy the endorsement policy of ``chaincode``."""
         ...
@@ -169,7 +173,7 @@ def _verdict(
     if candidate.code == peer_pb2.UNKNOWN_TX_TYPE:
         return peer_pb2.UNSUPPORTED_TX_PAYLOAD
     if candidate.type == common_pb2.CONFIG:
-        return peer_pb2.INVALID_CONFIG_TRANSACTION  # the configuration is fixed by block 0
+        return VALID if rules.config_follows(header) else peer_pb2.INVALID_CONFIG_TRANSACTION
     transaction = candidate.transaction
     if transaction is None:
         return candidate.code

@@ -255,7 +255,7 @@ def test_keys_are_for_the_owner_only(devnet: DevnetProcess) -> None:
         pytest.skip("POSIX modes")
     paths = [devnet.directory / FILE_NAME, devnet.directory / "profile.json"]
     paths += devnet.directory.glob("users/*/*/key.pem")
-    assert len(paths) == 11
+    assert len(paths) == 15
     assert {path.stat().st_mode & 0o077 for path in paths} == {0}
 
 

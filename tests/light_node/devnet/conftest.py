@@ -183,7 +183,7 @@ def open_ground(directory: Path, options: Options) -> Ground:
     members = opened.material.orderers
     bft = opened.layout.bft
     signer = BlockSigner([m.signing_identity() for m in members], bft, os.urandom)
-    rules = ChannelRules(config, frozenset(CHAINCODES))
+    rules = ChannelRules(network.current_config(store), frozenset(CHAINCODES))
     chain = Chain(reader)
     msp_ids = [m.node.msp_id for m in opened.material.peers]
     system = SystemChaincodes("market", sorted(CHAINCODES), msp_ids)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from light_node.devnet import network
 from light_node.devnet.access import ChannelRules
 from light_node.devnet.certificates import issue_identity
 from light_node.devnet.validation import describe_block, validate_block
@@ -319,7 +320,7 @@ def test_whatever_is_ordered_gets_a_verdict(ground: Any, caplog: pytest.LogCaptu
             mutated[position] = data.draw(st.integers(0, 255))
         cut = data.draw(st.integers(0, len(mutated)))
         kept = bytes(mutated) if data.draw(st.booleans()) else bytes(mutated[:cut])
-        rules = ChannelRules(ground.config, frozenset({"kv", "market"}))
+        rules = ChannelRules(network.current_config(ground.store), frozenset({"kv", "market"}))
         validated = validate_block(9, [kept], rules, ground.store, lambda _: False)
         assert len(validated.filter) == 1
         if validated.filter == b"\0":
