@@ -59,8 +59,8 @@ def _add_reading_options(reading: argparse.ArgumentParser) -> None:
     reading.add_argument("--address", help="number of the meter or unit; default: ask it")
     reading.add_argument("--profile", default="", help="register profile (Modbus)")
     reading.add_argument("--listen", action="store_true", help="mode D (IEC 62056-21)")
-    reading.add_argument("--key", default="", metavar="HEX", help="decryption key (DLMS)")
-    reading.add_argument("--auth-key", default="", metavar="HEX", help="second key (DLMS)")
+    reading.add_argument("--key", default="", metavar="HEX", help="decryption key (DLMS, P1)")
+    reading.add_argument("--auth-key", default="", metavar="HEX", help="second key (DLMS, P1)")
     reading.add_argument("--interval", type=float, default=5.0, help="seconds between polls")
     reading.add_argument("--timeout", type=float, default=30.0, help="seconds before giving up")
     reading.add_argument("--json", action="store_true", help="print JSON")
@@ -79,8 +79,10 @@ def _configure_decode(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--request", default="", metavar="HEX", help="the request it answers")
     parser.add_argument("--meter", default="", metavar="ADDR", help="only this meter's frames")
     parser.add_argument("--profile", default="", metavar="NAME", help="register profile (Modbus)")
-    parser.add_argument("--key", default="", metavar="HEX", help="decryption key (DLMS)")
-    parser.add_argument("--auth-key", default="", metavar="HEX", help="authentication key (DLMS)")
+    parser.add_argument("--key", default="", metavar="HEX", help="decryption key (DLMS, P1)")
+    parser.add_argument(
+        "--auth-key", default="", metavar="HEX", help="authentication key (DLMS, P1)"
+    )
     parser.add_argument("--chunks", type=int, default=1, metavar="N", help="feed it in N pieces")
     parser.add_argument("--raw", action="store_true", help="the file is raw bytes, never hex text")
     parser.add_argument("--json", action="store_true", help="print JSON (it always does)")

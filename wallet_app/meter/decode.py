@@ -136,6 +136,6 @@ DECODERS: Mapping[str, Decoder] = {
     dlt698.PROTOCOL: Decoder(lambda _: dlt698.Dlt698Parser(), _dlt698_check),
     iec62056.PROTOCOL: Decoder(lambda _: iec62056.Iec62056Parser(), _number_check),
     modbus.PROTOCOL: Decoder(_modbus_parser, _modbus_check),
-    p1.PROTOCOL: Decoder(lambda _: p1.P1Parser(), _number_check),
+    p1.PROTOCOL: Decoder(lambda o: p1.P1Parser(o.key, o.auth_key), _number_check),
     sml.PROTOCOL: Decoder(lambda _: sml.SmlParser(), _number_check),
 }

@@ -405,9 +405,13 @@ class P1Listener(_Listening):
     protocol = p1.PROTOCOL
     links = (Link(115200, 8, "N", 1), Link(9600, 7, "E", 1))
 
+    def __init__(self, key: bytes, auth_key: bytes) -> None:
+        p1.P1Parser(key, auth_key)
+        self._keys = key, auth_key
+
     def parser(self) -> StreamParser:
         """Return a new parser for this protocol."""
-        return p1.P1Parser()
+        return p1.P1Parser(*self._keys)
 
 
 class SmlListener(_Listening):
@@ -486,7 +490,7 @@ def dialogue(protocol: str, options: Options) -> Dialogue:
     if protocol == iec62056.PROTOCOL:
         return D0Listener() if options.listen else D0Dialogue(options.address)
     if protocol == p1.PROTOCOL:
-        return P1Listener()
+        return P1Listener(options.key, options.auth_key)
     if protocol == sml.PROTOCOL:
         return SmlListener()
     if protocol == dlms.PROTOCOL:

@@ -10,16 +10,13 @@ from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import TypeAlias
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-
-from wallet_app.meter import obis
+from wallet_app.meter import ciphering, obis
 from wallet_app.meter.events import Event, Frame, Problem, Proof, StreamParser, Value
 from wallet_app.meter.hdlc import Assembler, HdlcFrame, Wait, next_frame
 
 PROTOCOL = "dlms"
 
-_MAX_DEPTH, _MOST_TITLES = 8, 64
+_MAX_DEPTH = 8
 _SIGNED = {0x0F: 1, 0x10: 2, 0x05: 4, 0x14: 8}
 _UNSIGNED = {0x11: 1, 0x12: 2, 0x06: 4, 0x15: 8, 0x16: 1}
 _FIXED = {0x00: 0, 0x03: 1, 0x0D: 1, 0x17: 4, 0x18: 8, 0x19: 12, 0x1A: 5, 0x1B: 4}
@@ -77,11 +74,8 @@ class DlmsParser(StreamParser):
 
     def __init__(self, key: bytes = b"", auth_key: bytes = b"") -> None:
         super().__init__()
-        if len(key) not in (0, 16) or len(auth_key) not in (0, 16):
-            raise ValueError("the keys of a meter have 16 bytes: 32 hex digits")
-        self._key, self._auth_key = key, auth_key
+        self._cipher = ciphering.Deciphering(key, auth_key)
         self._assembler = Assembler()
-        self._counters: dict[bytes, int] = {}  # the last frame counter by system title
 
     def reset(self) -> None:
         """Forget what is pending, and parts of a list that is not whole."""
@@ -134,54 +128,16 @@ class DlmsParser(StreamParser):
         )
 
     def _decrypted(self, apdu: bytes) -> bytes:
-        """Return the plain APDU of ``DB 08 title·8 length security counter·4 text [tag·12]``."""
-        if apdu[:2] != b"\xdb\x08":
+        """Return the plain APDU of one that may be ciphered."""
+        if apdu[:2] != ciphering.START:
             return apdu
-        if not self._key:
-            raise _DlmsError("encrypted", "encrypted: the grid operator hands out the key")
         cursor = _Cursor(apdu, 2)
         title = cursor.take(8)
         body = cursor.take(cursor.length())
-        if len(body) < 6:
-            raise _DlmsError("value", "an encrypted list that is too short")
-        security, vector = body[0], title + body[1:5]
-        text = body[5:]
-        if security & 0x10:
-            text, tag = text[:-12], text[-12:]
-            if self._auth_key:
-                known = body[:1] + self._auth_key
-                whole = _authenticated(self._key, vector, text, tag, known)
-                self._grows(title, body[1:5])
-                return whole
-        counter = algorithms.AES(self._key)
-        decryptor = Cipher(counter, modes.CTR(vector + b"\x00\x00\x00\x02")).decryptor()
-        plain = decryptor.update(text) + decryptor.finalize()
-        if plain[:1] != b"\x0f":
-            raise _DlmsError("encrypted", "the key does not fit this meter")
-        self._grows(title, body[1:5])
-        return plain
-
-    def _grows(self, title: bytes, counter: bytes) -> None:
-        """Refuse a counter that was there before: a recording played back."""
-        number = int.from_bytes(counter, "big")
-        if number <= self._counters.get(title, -1):
-            raise _DlmsError("replay", "the frame counter does not grow: an old list played back")
-        if len(self._counters) >= _MOST_TITLES:
-            self._counters.clear()
-        self._counters[title] = number
-
-
-def _authenticated(key: bytes, vector: bytes, text: bytes, tag: bytes, data: bytes) -> bytes:
-    if len(tag) != 12:
-        raise _DlmsError("value", "an encrypted list without its tag")
-    mode = modes.GCM(vector, tag, min_tag_length=12)
-    decryptor = Cipher(algorithms.AES(key), mode).decryptor()
-    decryptor.authenticate_additional_data(data)
-    try:
-        return decryptor.update(text) + decryptor.finalize()
-    except InvalidTag as error:
-        text_ = "the keys do not fit this meter, or the list was altered"
-        raise _DlmsError("encrypted", text_) from error
+        try:
+            return self._cipher.plain(title, body, b"\x0f")
+        except ciphering.CipherError as error:
+            raise _DlmsError(error.kind, str(error)) from error
 
 
 def _push(apdu: bytes) -> _Push | None:

@@ -1,20 +1,23 @@
 """DSMR and ESMR P1: telegrams a meter pushes over its customer port (meter-protocols.md section 7).
 
 ``/XXX5ident CR LF CR LF lines ! CRC CR LF``. Version 4 and later carry CRC-16/ARC over ``/`` to
-``!``; versions 2.2 and 3 have none, their telegrams are marked as unproven.
+``!``; versions 2.2 and 3 have none, their telegrams are marked as unproven. In Luxembourg and
+Austria the telegram comes ciphered (see ``ciphering``), with the CRC inside.
 """
 
 import re
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 
-from wallet_app.meter import crc, obis
+from wallet_app.meter import ciphering, crc, obis
 from wallet_app.meter.events import Event, Frame, Problem, Proof, StreamParser, Value
 
 PROTOCOL = "dsmr_p1"
 MAX_TELEGRAM = 16_384
 
-_START = re.compile(rb"/[A-Za-z0-9]{3}[!-~]")
+_START = re.compile(rb"/[A-Za-z0-9]{3}[!-~]|\xdb\x08[A-Z]{3}")
+_CIPHER_HEAD = 13  # DB 08, title, 82, length
 _END = re.compile(rb"\n!([0-9A-Fa-f]{0,4})\r?\n")
 _LINE = re.compile(
     r"(\d{1,3})-(\d{1,3}):(\d{1,3}\.\d{1,3}\.\d{1,3})(?:\*(\d{1,3}))?((?:\([^()]*\))+)"
@@ -24,19 +27,22 @@ _CLOCK = re.compile(r"(\d{12})([SW]?)")
 _METER_NUMBERS = ("0-0:96.1.1", "0-0:96.1.0", "0-0:42.0.0")
 _VERSIONED = ("1-3:0.2.8", "0-0:96.1.4")  # only telegrams that have a CRC name their version
 _LONGEST_HEAD = 5
+_HEAD_CUT = re.compile(rb"[/\xdb]")
 
 
 class P1Parser(StreamParser):
     """Finds P1 telegrams in a stream of bytes.
 
     Events: ``Frame`` of kind ``data``; ``Problem`` ``checksum``, ``incomplete`` or ``framing``
-    (no CRC where there must be one).
+    (no CRC where there must be one), ``encrypted``, ``replay`` or ``value``. ``key`` and
+    ``auth_key`` are for ciphered telegrams, 16 bytes each or empty.
     """
 
     protocol = PROTOCOL
 
-    def __init__(self) -> None:
+    def __init__(self, key: bytes = b"", auth_key: bytes = b"") -> None:
         super().__init__()
+        self._cipher = ciphering.Deciphering(key, auth_key)
         self._searched = 0  # up to where the present candidate has no end
 
     def _step(self, start: int, events: list[Event], final: bool) -> int | None:
@@ -44,13 +50,15 @@ class P1Parser(StreamParser):
         found = _START.search(buffer, start)
         if found is None:
             # A start may be cut in two at the end of what is here.
-            rest = buffer.find(b"/", max(start, len(buffer) - _LONGEST_HEAD + 1))
-            if final or rest < 0:
+            rest = _HEAD_CUT.search(buffer, max(start, len(buffer) - _LONGEST_HEAD + 1))
+            if final or rest is None:
                 return len(buffer)
-            return rest if rest > start else None
+            return rest.start() if rest.start() > start else None
         begin = found.start()
         if begin > start:
             return begin
+        if buffer[begin] == ciphering.START[0]:
+            return self._ciphered(begin, events, final)
         end = _END.search(buffer, max(begin, begin + self._searched), begin + MAX_TELEGRAM)
         if end is None:
             if len(buffer) - begin < MAX_TELEGRAM and not final:
@@ -72,6 +80,35 @@ class P1Parser(StreamParser):
             return begin + 1
         events.append(frame)
         return end.end()
+
+    def _ciphered(self, begin: int, events: list[Event], final: bool) -> int | None:
+        """Read a ciphered telegram: decrypt it, then read what is inside."""
+        head = bytes(self._buffer[begin : begin + _CIPHER_HEAD])
+        if len(head) > 10 and head[10] != 0x82:
+            return begin + 1
+        size = int.from_bytes(head[11:13], "big")
+        if len(head) == _CIPHER_HEAD and size > MAX_TELEGRAM - _CIPHER_HEAD:
+            return begin + 1
+        length = _CIPHER_HEAD + size
+        raw = bytes(self._buffer[begin : begin + length])
+        at = self._offset + begin
+        if len(head) < _CIPHER_HEAD or len(raw) < length:
+            if not final:
+                return None
+            events.append(Problem("incomplete", at, raw))
+            return begin + 1
+        try:
+            plain = self._cipher.plain(head[2:10], raw[_CIPHER_HEAD:], b"/")
+        except ciphering.CipherError as error:
+            events.append(Problem(error.kind, at, raw, str(error)))
+            return begin + 1
+        end = _END.search(plain)
+        proof = _proof(plain[: end.start() + 2], end[1]) if end else None
+        if proof is not Proof.CRC:
+            events.append(Problem("checksum", at, raw, "inside the ciphered telegram"))
+        else:
+            events.append(replace(_decode(plain, at, proof), raw=raw))
+        return begin + length
 
     def reset(self) -> None:
         """Forget what is pending; offsets go on counting."""

@@ -1,6 +1,7 @@
 """DSMR P1: CRC rules, registers, power, identity and time of telegrams built here."""
 
 import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from wallet_app.meter import crc
 from wallet_app.meter.events import Event, Frame, Problem, Proof
@@ -121,3 +122,61 @@ def test_endless_text_is_given_up():
 )
 def test_unhex(text: str, expected: str):
     assert unhex(text) == expected
+
+
+KEY, AUTH_KEY, TITLE = bytes(range(16)), bytes(range(16, 32)), b"SAG\x00\x00\x00\x00\x07"
+TELEGRAM = p1(VERSION, "1-0:1.8.0(000009.000*kWh)")
+
+
+def sealed(plain: bytes, counter: int = 42, security: int = 0x30) -> bytes:
+    number = counter.to_bytes(4, "big")
+    encryptor = Cipher(algorithms.AES(KEY), modes.GCM(TITLE + number)).encryptor()
+    encryptor.authenticate_additional_data(bytes((security,)) + AUTH_KEY)
+    body = bytes((security,)) + number + encryptor.update(plain) + encryptor.finalize()
+    body += encryptor.tag[:12]
+    return b"\xdb\x08" + TITLE + b"\x82" + len(body).to_bytes(2, "big") + body
+
+
+def parse_sealed(data: bytes, key: bytes = KEY, auth_key: bytes = AUTH_KEY) -> list[Event]:
+    parser = P1Parser(key, auth_key)
+    return parser.feed(data) + parser.finish()
+
+
+@pytest.mark.parametrize("auth_key", [AUTH_KEY, b""])
+def test_ciphered_telegram(auth_key: bytes):
+    wire = sealed(TELEGRAM)
+    (frame,) = parse_sealed(b"noise" + wire + b"noise", auth_key=auth_key)
+    assert isinstance(frame, Frame)
+    assert (frame.at, frame.raw) == (5, wire)
+    assert frame.to_json() == {"import_kwh": "9"}
+
+
+def test_ciphered_telegram_byte_by_byte():
+    parser = P1Parser(KEY, AUTH_KEY)
+    wire = sealed(TELEGRAM) + sealed(TELEGRAM, 43)
+    events = [event for byte in wire for event in parser.feed(bytes((byte,)))]
+    assert events == parse_sealed(wire)
+    assert [e.kind for e in events] == ["data", "data"]
+
+
+@pytest.mark.parametrize(
+    ("data", "key", "kind"),
+    [
+        (sealed(TELEGRAM), b"", "encrypted"),
+        (sealed(TELEGRAM), AUTH_KEY, "encrypted"),
+        (sealed(TELEGRAM)[:-20], KEY, "incomplete"),
+        (sealed(TELEGRAM.replace(b"9.000", b"8.000")), KEY, "checksum"),
+        (sealed(b"short"), KEY, "encrypted"),
+    ],
+)
+def test_ciphered_telegrams_that_cannot_be_read(data: bytes, key: bytes, kind: str):
+    (problem,) = parse_sealed(data, key)
+    assert isinstance(problem, Problem)
+    assert problem.kind == kind
+
+
+def test_altered_or_repeated_ciphered_telegram():
+    altered = bytearray(sealed(TELEGRAM))
+    altered[40] ^= 1
+    assert [e.kind for e in parse_sealed(bytes(altered))] == ["encrypted"]
+    assert [e.kind for e in parse_sealed(sealed(TELEGRAM) * 2)] == ["data", "replay"]
