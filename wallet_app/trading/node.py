@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from light_node.chain.auditor import Auditor
 from light_node.chain.errors import NotVerified, StoreError, VerificationError
 from light_node.chain.node import LightNode
 from light_node.chain.status import Level, PeerStatus, SyncStatus
@@ -11,10 +12,11 @@ from light_node.clock import Clock
 from light_node.fabric.errors import FabricError
 from light_node.fabric.identity import SigningIdentity
 from light_node.fabric.profile import NetworkProfile
-from wallet_app.trading.proofs import Proven
+from wallet_app.trading.proofs import Audited, Proven
 from wallet_app.trading.view import PeerView, Proof, TrustView
 
 _AGREEMENT_S = 2.0
+_AUDITED_BLOCKS = 5_000  # how far back a slot's opening is looked for
 _PROOFS = {
     Level.VERIFIED: Proof.VERIFIED,
     Level.AGREED: Proof.AGREED,
@@ -32,6 +34,7 @@ class LightNodeAdapter:
         directory.mkdir(parents=True, exist_ok=True)
         self._node = LightNode(profile, directory, identity, clock)
         self._chaincode = profile.chaincode
+        self._auditor = Auditor(self._node, profile.chaincode, max_blocks=_AUDITED_BLOCKS)
 
     def start(self) -> None:
         """Start following the channel."""
@@ -76,6 +79,20 @@ class LightNodeAdapter:
             for key, value in rwset.writes.items()
         }
         return Proven(_PROOFS[found.level], writes)
+
+    def audit(self, slot: str, block: int) -> Audited | None:
+        """Replay a slot settled in verified block ``block``; None if its blocks are not at hand."""
+        try:
+            audit = self._auditor.audit(slot, block)
+        except (NotVerified, StoreError, FabricError):
+            return None
+        except VerificationError as error:  # a peer serves flags that are not in its commit hash
+            return Audited(Proof.DISPUTED, str(error))
+        if not audit.agrees:
+            differences = audit.replay.differences
+            return Audited(Proof.DISPUTED, str(differences[0]) if differences else "")
+        complete = audit.complete and audit.level is Level.AGREED
+        return Audited(Proof.AUDITED if complete else Proof.AGREED)
 
 
 def trust_view(status: SyncStatus) -> TrustView:

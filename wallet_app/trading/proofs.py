@@ -31,6 +31,17 @@ class Proven:
     writes: Mapping[str, bytes | None]
 
 
+@dataclass(frozen=True, slots=True)
+class Audited:
+    """What replaying a slot gave: AUDITED, AGREED if not all could be replayed, or DISPUTED.
+
+    ``difference`` says what differs first, as foreign text; empty unless DISPUTED.
+    """
+
+    proof: Proof
+    difference: str = ""
+
+
 class Node(Protocol):
     """What trading needs of the light node."""
 
@@ -42,19 +53,26 @@ class Node(Protocol):
         """Return the transaction as verified; None if that is not possible within ``timeout`` s."""
         ...
 
+    def audit(self, slot: str, block: int) -> Audited | None:
+        """Replay a slot settled in verified block ``block``; None if its blocks are not at hand."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Claim:
     """Something a peer said of transaction ``transaction_id`` in ``block``.
 
     ``holds`` tells from the transaction's real writes (key → value in the market's namespace)
-    whether it is so; ``done`` gets the result.
+    whether it is so; ``done`` gets the result. When two organisations agree on it and it settles
+    ``slot``, the slot is replayed, and ``audited`` gets the outcome of that.
     """
 
     block: int
     transaction_id: str
     holds: Callable[[Mapping[str, bytes | None]], bool]
     done: Callable[[Proof], None]
+    slot: str = ""
+    audited: Callable[[Audited], None] | None = None
     tries: int = 0
 
 
@@ -94,8 +112,21 @@ class Prover:
                 return
             if proof is Proof.NONE and claim.tries + 1 < _TRIES:
                 self._queue.put(replace(claim, tries=claim.tries + 1))
-            else:
-                claim.done(proof)
+                continue
+            claim.done(proof)
+            if proof is Proof.AGREED and claim.audited is not None:
+                self._audit(claim, claim.audited)
+
+    def _audit(self, claim: Claim, audited: Callable[[Audited], None]) -> None:
+        """Replay the slot the claim settles; later if its blocks cannot be had now."""
+        found = self._node.audit(claim.slot, claim.block)
+        if found is not None:
+            if found.proof is Proof.DISPUTED:
+                _log.error("%s was not settled as it should be: %s", claim.slot, found.difference)
+            audited(found)
+        elif claim.tries + 1 < _TRIES:
+            self._queue.put(replace(claim, tries=claim.tries + 1))
+            self._stopping.wait(_PAUSE_S)
 
     def _prove(self, claim: Claim) -> Proof:
         proven = self._found(claim)

@@ -24,7 +24,7 @@ from wallet_app.trading.lane import Lane
 from wallet_app.trading.ledger import Ledger, LedgerEvent
 from wallet_app.trading.market import settlement_written, standing_written
 from wallet_app.trading.outbox import Entry, EntryState, OutboxError
-from wallet_app.trading.proofs import Claim, Node, Prover
+from wallet_app.trading.proofs import Audited, Claim, Node, Prover
 from wallet_app.trading.sender import Sender
 from wallet_app.trading.view import AgentMode, Change, Proof, SlotView, WalletView
 
@@ -293,6 +293,7 @@ class TradingSession:
                 transaction,
                 lambda writes: settlement_written(writes, slot_id, me, line),
                 lambda proof: self._proved(slot_id, proof),
+                slot=slot_id,
             )
 
     def _prove(
@@ -301,8 +302,14 @@ class TradingSession:
         transaction: str,
         holds: Callable[[Mapping[str, bytes | None]], bool],
         done: Callable[[Proof], None],
+        slot: str = "",
     ) -> None:
-        self._prover.put(Claim(block, transaction, holds, done))
+        """Have a claim proved; with ``slot`` the settlement of that slot replayed, too."""
+
+        def audited(found: Audited) -> None:
+            self._audited(slot, found)
+
+        self._prover.put(Claim(block, transaction, holds, done, slot, audited if slot else None))
 
     def _proved(self, slot_id: str, proof: Proof) -> None:
         self._state.prove_slot(slot_id, proof)
@@ -311,6 +318,16 @@ class TradingSession:
             self._state.say(
                 "error",
                 tr("{slot}: the peer's settlement is not what the block says", slot=slot),
+            )
+
+    def _audited(self, slot_id: str, found: Audited) -> None:
+        self._state.prove_slot(slot_id, found.proof)
+        if found.proof is Proof.DISPUTED:
+            slot = self._state.local_time(parse(slot_id))
+            self._state.say(
+                "error",
+                tr("{slot}: the settlement does not follow from quotes and readings", slot=slot),
+                found.difference,
             )
 
     # -- the user's side --------------------------------------------------------------------------

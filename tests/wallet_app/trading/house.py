@@ -34,7 +34,7 @@ from wallet_app.trading import session, setup
 from wallet_app.trading.lane import Work
 from wallet_app.trading.ledger import LedgerEvent, Outcome
 from wallet_app.trading.outbox import Entry
-from wallet_app.trading.proofs import Claim, Proven, Prover
+from wallet_app.trading.proofs import Audited, Claim, Proven, Prover
 from wallet_app.trading.sender import Sender
 from wallet_app.trading.view import AgentMode, Proof, SlotView, TrustView
 
@@ -222,6 +222,10 @@ class FakeNode:
     def __init__(self, channel: RecordingChannel) -> None:
         self._channel = channel
         self.proof: Proof | None = Proof.AGREED
+        self.audited: Audited | None = None
+
+    def audit(self, slot: str, block: int) -> Audited | None:
+        return self.audited
 
     def trust(self) -> TrustView:
         return TrustView(channel="market", verified_height=self._channel.ledger.height)
@@ -453,6 +457,9 @@ class DirectProver(Prover):
                 continue
             did = True
             claim.done(self._prove(claim))
+            audited = self._node.audit(claim.slot, claim.block)
+            if claim.audited is not None and audited is not None:
+                claim.audited(audited)
         return did
 
 
