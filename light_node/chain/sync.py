@@ -20,6 +20,7 @@ from pathlib import Path
 
 from light_node.chain import errors, evidence, verify
 from light_node.chain.agreement import Agreement
+from light_node.chain.divergence import first_divergence
 from light_node.chain.sources import Source, Stream, check_organizations
 from light_node.chain.status import PeerState, PeerStatus, SyncStatus
 from light_node.chain.store import HeaderStore
@@ -189,9 +190,10 @@ class ChainSync:
             except errors.VerificationError as error:
                 self._set(tracker, PeerState.DISAGREES, str(error))
                 delay = QUARANTINE_S
-            except errors.Fork as fork:
-                self._halt(tracker, fork)
-                return
+            except _SignedElsewhere as claim:
+                if self._is_fork(tracker, claim):
+                    return
+                delay = QUARANTINE_S
             except (errors.ChainError, OSError) as error:  # our own disk, not the source
                 self._report(str(error))
                 delay = LAST_RETRY_S
@@ -320,7 +322,7 @@ class ChainSync:
     def _compare(self, tracker: _Tracker, block: Block, raw: bytes) -> None:
         """Compare a copy with the verified header: its hash, and what its orderers signed.
 
-        ``Fork`` for another, signed header of that number; else the ``VerificationError``.
+        ``_SignedElsewhere`` for another, signed header; else the ``VerificationError``.
         """
         ours = self._store.hash(block.number)
         if ours is None:
@@ -335,8 +337,7 @@ class ChainSync:
         except errors.VerificationError as error:
             self._keep(tracker, block.number, ours, raw, str(error))
             if block.hash != ours and config is not None and _is_attested(config, block):
-                organization = tracker.source.organization
-                raise errors.Fork(block.number, ours, block.hash, organization) from error
+                raise _SignedElsewhere(block.number, block, raw, error) from error
             raise
 
     def _judge_contradiction(
@@ -346,15 +347,36 @@ class ChainSync:
         new: Sequence[tuple[Block, bytes]],
         error: errors.VerificationError,
     ) -> None:
-        """Keep what did not verify; ``Fork`` if it is a signed block on another history."""
+        """Keep what did not verify; ``_SignedElsewhere`` if it is signed, on another history."""
         block, raw = next((e for e in new if e[0].number == error.number), new[0])
         self._keep(tracker, block.number, None, raw, str(error))
         linked_elsewhere = isinstance(error, errors.BrokenLink) and block.number == state.height
         if linked_elsewhere and _is_attested(state.config, block):
-            organization = tracker.source.organization
-            raise errors.Fork(
-                state.number, state.hash, block.previous_hash, organization
-            ) from error
+            raise _SignedElsewhere(state.number, block, raw, error) from error
+
+    def _is_fork(self, tracker: _Tracker, claim: "_SignedElsewhere") -> bool:
+        """Find where a signed block's history leaves ours; stop everything if it does.
+
+        Else its source is in quarantine for what it showed. Called without the lock.
+        """
+        block, raw = claim.block, claim.raw
+        try:
+            if block.number > claim.number or block.previous_hash != self._store.hash(
+                block.number - 1
+            ):
+                found = first_divergence(tracker.source, self._store, claim.number)
+                if found is None:
+                    raise claim.error
+                block, raw = found
+        except (FabricError, errors.VerificationError) as error:
+            self._set(tracker, PeerState.DISAGREES, str(error))
+            return False
+        ours = self._store.hash(block.number) or b""
+        fork = errors.Fork(block.number, ours, block.hash, tracker.source.organization)
+        with self._changed:
+            self._keep(tracker, block.number, ours, raw, str(fork))
+        self._halt(tracker, fork)
+        return True
 
     def _keep(
         self, tracker: _Tracker, number: int, ours: bytes | None, theirs: bytes, reason: str
@@ -505,6 +527,22 @@ class ChainSync:
             who = f" ({', '.join(missing)} not reachable)" if missing else ""
             return f"a second organisation to show block {verified - 1}{who}"
         return ""
+
+
+class _SignedElsewhere(Exception):
+    """A signed block that is not in our history: of a fork, or of another channel.
+
+    ``number`` is the last block known to differ, ``error`` what is said if it is no fork.
+    """
+
+    def __init__(
+        self, number: int, block: Block, raw: bytes, error: errors.VerificationError
+    ) -> None:
+        super().__init__(str(error))
+        self.number = number
+        self.block = block
+        self.raw = raw
+        self.error = error
 
 
 def _is_attested(config: ChannelConfig, block: Block) -> bool:

@@ -49,12 +49,26 @@ class Verified(NamedTuple):
     signers: tuple[str, ...] = ()
 
 
+MAX_METADATA_BYTES = 1024 * 1024
+"""Far more than the signatures of any quorum and the flags of any block take."""
+
+
 def parse(raw: bytes) -> Block:
-    """Parse a block; ``MalformedBlock`` if it is none."""
+    """Parse a block; ``MalformedBlock`` if it is none, or padded with metadata nobody signed."""
     try:
-        return blocks.parse_block(raw)
+        block = blocks.parse_block(raw)
     except BlockError as error:
         raise errors.MalformedBlock(str(error)) from error
+    if len(raw) > MAX_METADATA_BYTES:
+        size = sum(len(entry) for entry in block.metadata)
+        if size > MAX_METADATA_BYTES:
+            raise errors.MalformedBlock(
+                f"block {block.number} has {size} bytes of metadata; the limit is "
+                f"{MAX_METADATA_BYTES}",
+                number=block.number,
+                hash=block.hash,
+            )
+    return block
 
 
 def verify_block(state: TrustedState, block: Block, *, attested: bool = True) -> Verified:
@@ -216,6 +230,35 @@ def verify_config_update(state: TrustedState, block: Block) -> ChannelConfig:
             block.number, block.hash, config.sequence, state.config.sequence + 1
         )
     return config
+
+
+def verify_alone(config: ChannelConfig, block: Block) -> tuple[str, ...]:
+    """Verify a block by its own signatures, without the blocks before it (2.7); return who signed.
+
+    ``config`` must be the configuration the block names in its signed index. What is lost is the
+    hash link: the signers vouch for the block, not for one history that leads to it.
+    """
+    verify_data(block)
+    signers = verify_attestation(config, block)
+    is_config = block.envelopes is not None and blocks.is_config(block.envelopes)
+    verify_last_config(TrustedState(config, block.number - 1, b""), block, is_config)
+    return tuple(signer.msp_id for signer in signers)
+
+
+def skip_to_config(config: ChannelConfig, block: Block) -> ChannelConfig:
+    """Verify the next configuration block without the blocks between (2.7); return what it brings.
+
+    Signed under ``config``, sequence one more, its own signed index. ``ConfigIndexMismatch`` if it
+    is no configuration block.
+    """
+    if block.number <= config.block_number:
+        raise errors.WrongNumber(block.number, block.hash, config.block_number + 1)
+    verify_alone(config, block)
+    if last_config(block) != block.number:
+        raise errors.ConfigIndexMismatch(
+            f"block {block.number} is no configuration block", number=block.number, hash=block.hash
+        )
+    return verify_config_update(TrustedState(config, block.number - 1, b""), block)
 
 
 def verify_commit_hash(block: Block, previous: bytes | None) -> bytes | None:

@@ -425,7 +425,7 @@ def test_two_signed_histories_stop_everything(
     assert status.fork is not None
     assert status.fork.organization == "Org2MSP"
     number = status.fork.number
-    assert common <= number < ours
+    assert number == common, "the first block that differs"
     assert status.fork.ours == channel.parsed(number).hash
     assert status.fork.theirs == other.parsed(number).hash
     assert "two histories" in status.problem
@@ -433,11 +433,35 @@ def test_two_signed_histories_stop_everything(
     assert peer(status, "Org2MSP").agrees is False
     assert status.verified_height == ours
     assert not status.running
-    (case,) = bench.conflicts
-    assert case["organization"] == "Org2MSP"
+    case = bench.conflicts[0]
+    assert (case["organization"], case["number"]) == ("Org2MSP", common)
     channel.extend(1)
     first.serve(channel.raw)
     assert not bench.sync.wait_height(ours + 1, 0.05), "nothing moves any more"
+
+
+@pytest.mark.parametrize("theirs", [3, 5, 7])
+def test_signed_blocks_that_do_not_start_in_our_history_prove_no_fork(
+    channel: Any, make_source: Any, start: Start, theirs: int
+) -> None:
+    """Such as another channel's of the same orderers: no header names its channel."""
+    channel.extend(4)
+    other = channel.fork(1)
+    while other.height < 7:
+        other.add([other.envelope(f"another channel {other.height}")])
+    sources = [make_source(o, channel.raw) for o in ("Org1MSP", "Org2MSP")]
+    liar = make_source("Org3MSP", channel.raw[:2] + other.raw[2:theirs], down=True)
+    bench = start(channel, *sources, liar)
+    bench.agreed(5)
+    liar.come_up()
+    status = bench.wait(lambda s: peer(s, "Org3MSP").state is PeerState.DISAGREES)
+    assert status.fork is None
+    assert "block 2 follows" in peer(status, "Org3MSP").error
+    assert {case["organization"] for case in bench.conflicts} == {"Org3MSP"}
+    channel.extend(1)
+    for source in sources:
+        source.serve(channel.raw)
+    bench.agreed(6)
 
 
 def test_peers_that_disagree_on_flags_are_noticed(

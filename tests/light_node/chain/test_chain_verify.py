@@ -564,3 +564,13 @@ def test_without_data_or_predecessor_the_commit_hash_is_only_passed_on(
         lambda b: b.metadata.metadata.__setitem__(slice(2, 5), [b"", b"", b""]),
     )
     assert verify.verify_commit_hash(orderers_copy, b"\x01" * 32) is None
+
+
+def test_a_block_padded_with_metadata_is_refused(real_blocks: Blocks) -> None:
+    """No signature covers a sixth entry, so its length must be bounded."""
+    message = common_pb2.Block.FromString(real_blocks("bft", "full")[3])
+    message.metadata.metadata.append(bytes(verify.MAX_METADATA_BYTES - 100_000))
+    verify.parse(message.SerializeToString())
+    message.metadata.metadata.append(bytes(100_001))
+    with pytest.raises(errors.MalformedBlock, match="bytes of metadata"):
+        verify.parse(message.SerializeToString())
