@@ -101,7 +101,7 @@ class SeekReader:
         if kind == "oldest":
             return 0
         if kind == "newest":
-            return height - 1
+            return self._view.newest
         if kind == "next_commit":
             return height
         if kind == "specified" and position.specified.number <= height:
@@ -115,7 +115,7 @@ class SeekReader:
         if kind == "newest":
             # The same block for both ends, even if another was committed in between.
             both_newest = info.start.WhichOneof("Type") == "newest"
-            return start if both_newest else self._view.height - 1
+            return start if both_newest else self._view.newest
         if kind == "next_commit":
             return _FOREVER  # not handled by Fabric: it streams on
         if kind != "specified" or info.stop.specified.number < start:
@@ -134,7 +134,7 @@ async def deliver(
         try:
             seek = reader.read(envelope)
             number = seek.start
-            while number <= seek.stop:
+            while number <= view.last(seek.stop):
                 if number >= view.height and not seek.wait:
                     raise SeekRefused(common_pb2.NOT_FOUND)
                 await _until(view, number, reader, seek.creator)

@@ -164,6 +164,13 @@ def without_last(stored: StoredBlock) -> StoredBlock:
     )
 
 
+def resting_on(stored: StoredBlock, config: int) -> StoredBlock:
+    """Return a block that names another configuration block; its signatures do not fit."""
+    entry = common_pb2.Metadata.FromString(stored.signatures)
+    entry.value = wire.signed_value(config)
+    return replace(stored, signatures=entry.SerializeToString(), last_config=config)
+
+
 def renumbered(stored: StoredBlock, number: int, previous_hash: bytes) -> StoredBlock:
     """Return a made-up header: another number and predecessor over the same data, not signed."""
     return replace(

@@ -52,6 +52,14 @@ class Lie:
         """Return how many blocks the node says it has."""
         return self.truth.height
 
+    def newest(self) -> int:
+        """Return the number of the block the node calls its newest."""
+        return self.height() - 1
+
+    def last(self, stop: int) -> int:
+        """Return the last block sent to a client that asked for those up to ``stop``."""
+        return stop
+
     async def pace(self, number: int) -> None:
         """Return when block ``number`` may go out."""
 
@@ -117,30 +125,34 @@ class Truncated(Lie):
 
 
 class Endless(Lie):
-    """Streams linked headers that nobody signed, a million of them."""
+    """Never ends a stream: behind the real tip follow linked headers that nobody signed."""
 
-    name, summary = "endless", "streams made-up headers, linked to each other, without end"
+    name, summary = "endless", "goes on behind the tip with made-up headers, whatever was asked for"
 
     def __init__(self, truth: NodeView, forger: Forger, first: int) -> None:
         super().__init__(truth, forger, first)
         self._hashes: dict[int, bytes] = {}
 
     def height(self) -> int:
-        """Claim a million blocks."""
-        return self.truth.height + (FAR if self.truth.height >= self.first else 0)
+        """Have a million blocks more."""
+        return self.truth.height + (FAR if self.begun else 0)
+
+    def newest(self) -> int:
+        """Say the truth, so that the lie is not found before it begins."""
+        return self.truth.height - 1
+
+    def last(self, stop: int) -> int:
+        """Go on for ever."""
+        return stop + FAR if self.begun else stop
 
     def shown(self, number: int) -> StoredBlock | None:
-        """Make up the next one."""
-        before = self.truth.stored(self.first - 1)
-        if before is None:
-            return None
-        if number > self.first:
-            # Linked as long as they are asked for in order; nobody can tell for the newest.
-            unlinked = sha256(number.to_bytes(8, "big")).digest()
-            previous = self._hashes.get(number - 1, unlinked)
-        else:
-            previous = before.hash
-        made_up = forging.renumbered(replace(before, last_config=0), number, previous)
+        """Return the real block, behind the tip one that was made up."""
+        tip = self.truth.stored(self.truth.height - 1)
+        if tip is None or number <= tip.number:
+            return self.truth.stored(number)
+        # Linked as long as they are asked for in order.
+        previous = tip.hash if number == tip.number + 1 else self._hashes.get(number - 1, bytes(32))
+        made_up = forging.renumbered(tip, number, previous)
         self._hashes[number] = made_up.hash
         self._hashes.pop(number - FAR // 10, None)
         return made_up
@@ -176,7 +188,11 @@ class Future(Lie):
         if later is not None:
             return later
         tip = self.truth.stored(self.truth.height - 1)
-        return None if tip is None else forging.renumbered(tip, number + 1, tip.hash)
+        if tip is None:
+            return None
+        # A configuration nobody has seen yet: its signatures cannot be checked now.
+        claimed = forging.resting_on(tip, number)
+        return forging.renumbered(claimed, number + 1, tip.hash)
 
 
 class WithheldTip(Lie):

@@ -45,6 +45,12 @@ class _Mask:
     def height(self) -> int:
         return self.truth.height if self.lie is None else self.lie.height()
 
+    def newest(self) -> int:
+        return self.truth.newest if self.lie is None else self.lie.newest()
+
+    def last(self, stop: int) -> int:
+        return stop if self.lie is None else self.lie.last(stop)
+
     async def wait_for(self, number: int) -> None:
         while number >= self.height():
             await self._unless_changed(self.truth.wait_for(self.truth.height))
@@ -80,6 +86,15 @@ class MaskedPeer(PeerView):
     def height(self) -> int:
         """How many blocks this node says it has."""
         return self.mask.height()
+
+    @property
+    def newest(self) -> int:
+        """The number of the block this node calls its newest."""
+        return self.mask.newest()
+
+    def last(self, stop: int) -> int:
+        """Return the last block sent to a client that asked for those up to ``stop``."""
+        return self.mask.last(stop)
 
     async def wait_for(self, number: int) -> None:
         """Return when this node says it has block ``number``."""
@@ -123,6 +138,15 @@ class MaskedOrderer(OrdererView):
     def height(self) -> int:
         """How many blocks this node says it has."""
         return self.mask.height()
+
+    @property
+    def newest(self) -> int:
+        """The number of the block this node calls its newest."""
+        return self.mask.newest()
+
+    def last(self, stop: int) -> int:
+        """Return the last block sent to a client that asked for those up to ``stop``."""
+        return self.mask.last(stop)
 
     async def wait_for(self, number: int) -> None:
         """Return when this node says it has block ``number``."""

@@ -37,6 +37,15 @@ class NodeView:
         """How many blocks this node has."""
         return self._chain.height
 
+    @property
+    def newest(self) -> int:
+        """The number of the block this node calls its newest."""
+        return self.height - 1
+
+    def last(self, stop: int) -> int:
+        """Return the last block sent to a client that asked for those up to ``stop``."""
+        return stop
+
     async def wait_for(self, number: int) -> None:
         """Return when this node has block ``number``."""
         await self._chain.wait_for(number)
