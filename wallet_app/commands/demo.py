@@ -31,6 +31,8 @@ SUMMARY = (
 )
 _REFRESH_S = 0.25
 _GRACE_S = 20.0
+_MAX_SEED = 1_000_000
+_FIRST_YEAR, _LAST_YEAR = 2000, 2099
 _PICTURE_HOUR = 11
 
 
@@ -105,7 +107,11 @@ def _run(
             follower.run()
         view = source.view()
         terminal.finish(view)
-        written = _write_results(arguments.output, day, source, follower.picture, problem)
+        try:
+            written = _write_results(arguments.output, day, source, follower.picture, problem)
+        except OSError as error:
+            where = error.filename or arguments.output
+            raise commandline.InputError(f"cannot write {where}: {error.strerror}") from error
     for path in written:
         say(tr("written: {path}", path=path))
     if arguments.keep:
@@ -211,6 +217,8 @@ def _result(view: WalletView, settled: int, written: list[Path]) -> dict[str, An
 def _options(arguments: argparse.Namespace) -> DayOptions:
     if not 1 <= arguments.neighbours <= 300:
         raise commandline.InputError("--neighbours must be from 1 to 300")
+    if not 0 <= arguments.seed <= _MAX_SEED:
+        raise commandline.InputError(f"--seed must be from 0 to {_MAX_SEED}")
     if not 1 <= arguments.slots <= 24:
         raise commandline.InputError("--slots must be from 1 to 24: the demo lives through one day")
     if not 1.0 <= arguments.seconds_per_slot <= 3600:
@@ -219,6 +227,8 @@ def _options(arguments: argparse.Namespace) -> DayOptions:
         day = date.fromisoformat(arguments.day)
     except ValueError:
         raise commandline.InputError(f"--day is {arguments.day!r}; give YYYY-MM-DD") from None
+    if not _FIRST_YEAR <= day.year <= _LAST_YEAR:
+        raise commandline.InputError(f"--day must lie from {_FIRST_YEAR} to {_LAST_YEAR}")
     return DayOptions(
         arguments.neighbours, arguments.slots, arguments.seconds_per_slot, arguments.seed, day
     )

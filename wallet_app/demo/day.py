@@ -128,7 +128,9 @@ class TradingDay:
     def failed(self) -> str:
         """Return which part ended too early, "" while all run."""
         for process in self._children:
-            if not process.running and process.name != "trading centre":
+            # The trading centre is the only one that is done before the day is over.
+            early = process.failed if process.name == "trading centre" else not process.running
+            if early:
                 return f"{process.name}: {process.last_words()}"
         return ""
 

@@ -22,14 +22,19 @@ class Child:
         self.name, self.log = name, log
         log.parent.mkdir(parents=True, exist_ok=True)
         self._errors = log.open("ab")
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "wallet_app.demo.child", *command],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            text=True,
-            encoding="utf-8",
-        )
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "wallet_app.demo.child", *command],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                text=True,
+                encoding="utf-8",
+                errors="replace",
+            )
+        except OSError as error:
+            self._errors.close()
+            raise ChildFailed(f"the {name} cannot be started: {error}") from error
         self._messages: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._tail: deque[str] = deque(maxlen=5)
         self._listener: Any = None
@@ -45,6 +50,11 @@ class Child:
     def running(self) -> bool:
         """Whether the child is alive."""
         return self._process.poll() is None
+
+    @property
+    def failed(self) -> bool:
+        """Whether the child has ended otherwise than well."""
+        return self._process.poll() not in (None, 0)
 
     def message(self, timeout: float) -> dict[str, Any]:
         """Return the next JSON line; ``ChildFailed`` when it ends or says nothing in time."""

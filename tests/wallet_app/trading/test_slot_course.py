@@ -110,7 +110,7 @@ def test_the_view_in_round_two(market: Market, house: House) -> None:
     assert view.quoting.slot == SLOT.id
     assert (view.quoting.round, view.quoting.rounds) == (2, 3)
     assert view.quoting.round_closes == TIMETABLE.round_closes(SLOT, 2)
-    assert view.quoting.gate_closes == TIMETABLE.clears(SLOT)
+    assert view.quoting.gate_closes == TIMETABLE.gate_closes(SLOT)
     assert view.standing is not None
     assert (view.standing.round, view.standing.proof) == (1, Proof.AGREED)
     assert [own for _, _, own in view.standing.asks].count(True) == 1
