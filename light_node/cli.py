@@ -9,6 +9,7 @@ COMMANDS = {
     "clear": "light_node.commands.clear",
     "devnet": "light_node.commands.devnet",
     "mtc": "light_node.commands.mtc",
+    "prove": "light_node.commands.prove",
     "status": "light_node.commands.status",
     "sync": "light_node.commands.sync",
     "verify": "light_node.commands.verify",

@@ -23,6 +23,7 @@ TrustRootError                     the starting point itself
 Fork                               two valid headers of the same number: kept as evidence
 StoreError                         the header store cannot be used
 TooFewOrganizations                a light node needs sources of two organisations
+UnusableFile                       a proof or evidence file that is none
 NotVerified                        asked about a block or transaction that is not proved (yet)
 """
 
@@ -252,3 +253,7 @@ class TooFewOrganizations(ChainError):
 
 class NotVerified(ChainError):
     """What was asked for is not proved: not there, not verified yet, or nobody serves it."""
+
+
+class UnusableFile(ChainError):
+    """A proof or evidence file that cannot be read; the message says which part."""

@@ -124,6 +124,25 @@ class LightNode:
         """The number of the trust root's block, the lowest one whose hash is known."""
         return self._store.first
 
+    def config_before(self, number: int) -> ChannelConfig:
+        """Return the configuration under which a verified block stands; ``NotVerified``."""
+        config = self._store.config_before(number)
+        if config is None:
+            raise errors.NotVerified(f"block {number} is not verified here")
+        return config
+
+    def config_blocks(self, number: int) -> tuple[bytes, ...]:
+        """Return the configuration blocks after the trust root up to block ``number``, in order."""
+        found: list[bytes] = []
+        index = self.config_before(number).block_number
+        while index > self._store.first:
+            raw = self._store.config_block(index)
+            if raw is None:
+                raise errors.StoreError(f"configuration block {index} is missing from the store")
+            found.append(raw)
+            index = self.config_before(index).block_number
+        return tuple(reversed(found))
+
     def block_hash(self, number: int) -> bytes | None:
         """Return the verified hash of a block, None if it is not verified (yet)."""
         return self._store.hash(number)

@@ -11,10 +11,10 @@ from light_node.fabric.profile import NetworkProfile
 _MAX_FILE_BYTES = 1024 * 1024
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
-    """Add ``--profile``, ``--dir``, ``--identity`` and ``--json``."""
+def configure(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
+    """Add ``--profile`` (``required`` or not), ``--dir``, ``--identity`` and ``--json``."""
     parser.add_argument(
-        "--profile", required=True, metavar="P", help="network profile (profile.json)"
+        "--profile", required=required, metavar="P", help="network profile (profile.json)"
     )
     parser.add_argument(
         "--dir", metavar="D", help="folder for verified headers (default: light-node beside P)"

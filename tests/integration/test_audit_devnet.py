@@ -142,3 +142,25 @@ def test_the_command(devnet: DevnetProcess, settled: Result, tmp_path: Path, cap
     assert "was not opened" in json.loads(capsys.readouterr().out)["error"]
     assert cli.main(["audit", "noon", *options]) == 2
     assert cli.main(["audit", SLOT, *options, "--last", "1000000", "--timeout", "0.5"]) == 1
+
+
+def test_a_proof_is_made_and_checked_by_commands(
+    devnet: DevnetProcess, market: Market, settled: Result, tmp_path: Path, capsys: Any
+) -> None:
+    options = ["--profile", str(devnet.directory / "profile.json"), "--dir", str(tmp_path / "s")]
+    file, root = tmp_path / "proof.json", tmp_path / "root.block"
+    root.write_bytes(devnet.profile.trust_root.config_block)
+    made = ["prove", settled.transaction_id, "--out", str(file), "--json", *options]
+    market.play("2032-03-01T14:00Z/PT60M")  # which reads the balances the first slot left
+    assert cli.main(made) == 0
+    written = json.loads(capsys.readouterr().out)
+    assert (written["function"], written["block"]) == ("SettleSlot", settled.block_number)
+    assert len(written["valid_by"]) >= 2
+    assert cli.main(["prove", "--check", str(file), "--trust", str(root), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == written
+    assert cli.main([*made, "--block", str(settled.block_number)]) == 0
+    assert cli.main([*made, "--block", str(settled.block_number - 1)]) == 1
+    assert "in blocks" in capsys.readouterr().out
+    (tmp_path / "file").touch()
+    beyond = ["prove", settled.transaction_id, "--out", str(tmp_path / "file" / "p"), *options]
+    assert cli.main(beyond) == 2
