@@ -16,6 +16,7 @@ from light_node.fabric.errors import (
     Unavailable,
     UntrustedResponse,
 )
+from wallet_app.i18n import tr
 from wallet_app.trading.ledger import Ledger
 from wallet_app.trading.outbox import Entry, EntryState, Outbox
 
@@ -104,7 +105,7 @@ class Sender:
         if entry.state is EntryState.WAITING:
             if late:
                 self._outbox.expired(
-                    entry.id, entry.note or "its time had passed before it was sent"
+                    entry.id, entry.note or tr("its time had passed before it was sent")
                 )
                 return
             self._prepare(entry)
@@ -112,7 +113,7 @@ class Sender:
             # It may or may not have left before a crash: only the ledger knows.
             outcome = self._ledger.outcome(entry.transaction_id, 2.0)
             if outcome is None:
-                self._outbox.expired(entry.id, "its time passed before the network took it")
+                self._outbox.expired(entry.id, tr("its time passed before the network took it"))
                 return
         self._send(entry.key)
 
@@ -122,7 +123,8 @@ class Sender:
             self._outbox.refused(entry.id, reason)
             return
         if entry.tries >= MAX_TRIES:
-            self._outbox.refused(entry.id, f"given up after {entry.tries} tries: {entry.note}")
+            note = tr("given up after {n} tries: {why}", n=entry.tries, why=entry.note)
+            self._outbox.refused(entry.id, note)
             return
         try:
             transaction_id, envelope = self._ledger.prepare(entry.function, *entry.arguments)
@@ -152,19 +154,19 @@ class Sender:
         if outcome.valid:
             self._outbox.committed(entry.id, outcome.block)
         elif outcome.conflict:
-            self._outbox.again(entry.id, "something changed on the ledger in between")
+            self._outbox.again(entry.id, tr("something changed on the ledger in between"))
         else:
-            self._outbox.refused(
-                entry.id, f"the network refused it (validation code {outcome.code})"
-            )
+            note = tr("the network refused it (validation code {code})", code=outcome.code)
+            self._outbox.refused(entry.id, note)
 
     def _unconfirmed(self, entry: Entry) -> None:
         # The network took it and stays silent. It may still commit, so no second transaction is
         # built; long after its time it is given up, saying so.
         if self._clock.now() > entry.deadline + _GIVE_UP_AFTER:
-            self._outbox.expired(entry.id, "sent, but never confirmed: look it up in the history")
+            note = tr("sent, but never confirmed: look it up in the history")
+            self._outbox.expired(entry.id, note)
         else:
-            self._outbox.noted(entry.id, "sent, not confirmed yet: asking again")
+            self._outbox.noted(entry.id, tr("sent, not confirmed yet: asking again"))
 
     def _changed(self, key: str) -> None:
         entry = self._outbox.get(key)

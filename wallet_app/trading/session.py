@@ -115,6 +115,14 @@ class TradingSession:
         """Let the agent show its suggestion, ask, or act within the limits."""
         self._state.set_agent(mode, "")
         self._state.say("info", tr("The agent's mode is now: {mode}", mode=_mode(mode)))
+        if mode is AgentMode.DO:
+            self._lane.put(self._look_again)
+
+    def _look_again(self) -> None:
+        """Let the agent act in the slots that take quotes and have none yet."""
+        for record in self._state.records():
+            if record.phase == "quoting" and record.quoted_price is None:
+                self._course.seen(self._t.reader.slot(record.slot))
 
     def submit_quote(self, slot: str, energy_wh: EnergyWh, price: PriceTick) -> None:
         """Quote for ``slot``; ``NotNow`` says why that is not possible."""
