@@ -153,6 +153,20 @@ def test_an_accepted_suggestion_is_quoted_as_it_was_shown(market: Market, house:
     assert house.slot().proof is Proof.AGREED
 
 
+def test_an_agent_told_to_act_in_the_middle_of_a_round_acts(market: Market, house: House) -> None:
+    house.start()
+    house.agent(AgentMode.SHOW)
+    market.run_to(IN_ROUND_1)
+    assert not house.entries("quote|")
+    house.agent(AgentMode.DO)
+    house.settle()
+    assert house.slot().quote_state == "committed"
+    house.agent(AgentMode.DO)  # again: no second quote
+    house.settle()
+    assert len(house.entries("quote|")) == 1
+    assert house.said("info").count("The agent's mode is now: do") == 1
+
+
 def test_the_users_own_quote(market: Market, house: House) -> None:
     house.start()
     house.agent(AgentMode.SHOW)
