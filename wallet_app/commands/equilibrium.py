@@ -5,6 +5,7 @@ given quotes from the book alone, ranked by ``standing`` (or ``previous_standing
 """
 
 import argparse
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -89,7 +90,7 @@ def read_players(book: dict[str, Any]) -> Players:
     ]
     ids = [row[0] for row in rows]
     if len(set(ids)) < len(ids):
-        twice = next(name for i, name in enumerate(ids) if name in ids[:i])
+        twice = Counter(ids).most_common(1)[0][0]
         raise jsonio.JsonError(f"{twice} is there twice; one quote per participant is allowed")
     return Players(
         slot,
@@ -147,7 +148,8 @@ def _participant(value: Any, index: int, bounds: PriceBounds) -> tuple[str, bool
 
 def _quotes(book: dict[str, Any], players: Players) -> Integers:
     quotes = jsonio.mapping(jsonio.required(book, "quotes"), '"quotes"')
-    unknown = next((name for name in quotes if name not in set(players.ids)), None)
+    known = set(players.ids)
+    unknown = next((name for name in quotes if name not in known), None)
     if unknown is not None:
         raise jsonio.JsonError(f'"quotes" has {unknown[:MAX_ID_LENGTH]!a}, who does not take part')
     floor, cap = players.bounds_pair

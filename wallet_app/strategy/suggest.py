@@ -149,6 +149,8 @@ def _respond(
         part = game.best_price(market(amount), payoff, honest, current=None)
         if part.payoff > best.payoff:
             best_amount, best = amount, part
+    # The certificate is computed for the quote as suggested, not taken from how it was found.
+    proof = game.best_price(market(best_amount), payoff, honest, current=best.price)
     return Suggestion(
         side=side,
         energy=EnergyWh(best_amount),
@@ -157,7 +159,7 @@ def _respond(
         expected_money=_total(side, tranches, best.payoff),
         honest_money=_total(side, tranches, payoff(plain)),
         grid_only_money=_grid_only(bounds, side, energy),
-        regret=MoneyWhTick(0),
+        regret=proof.gain,
         estimated=False,
         reason=why(side, honest, best, plain),
         unsold=unsold(side, tranches, best.outcome.energy),
