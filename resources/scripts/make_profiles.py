@@ -2,24 +2,26 @@
 
     python -m resources.scripts.make_profiles
 
-Load. The day curve is our own: a base load plus four bells (morning, noon, evening, late evening),
-with other weights on Saturdays and Sundays; it is no table of any association. The course over the
-year is the published dynamisation function of the German standard load profile H0 (BDEW/VDEW,
-"Repräsentative VDEW-Lastprofile", 1999; also BDEW H25):
-f(d) = −3.92e-10 d⁴ + 3.20e-7 d³ − 7.02e-5 d² + 2.10e-3 d + 1.24 with d the day of the year.
-The curves are scaled so that a year of 365 days makes 1000 kWh.
+Load. The German standard load profile of households H25 (BDEW, 2025; measured in 2018 and 2019),
+as the package demandlib 0.2.2 (oemof developer group, MIT licence) carries it: quarter-hour values
+by month and kind of day, to be multiplied by the published dynamisation function of the day of the
+year, f(d) = −3.92e-10 d⁴ + 3.20e-7 d³ − 7.02e-5 d² + 2.10e-3 d + 1.24. Only this script needs the
+package: ``pip install --no-deps demandlib==0.2.2``. The curves are scaled so that a year of 365
+days that begins on a Monday makes 1000 kWh.
 
 PV. Clear sky on a tilted plane, per kWp: declination and equation of time after Spencer (1971),
 global irradiance after Haurwitz (1945), direct normal irradiance after Meinel & Meinel (1976) with
 the air mass of Kasten & Young (1989), isotropic diffuse light and ground reflection after Liu &
 Jordan (1963), a constant performance ratio. Clouds are left to the simulator, which is seeded.
 
-Both results are ours and stand under the licence of this repository.
+The PV curve is ours; the load curve stands under demandlib's licence, see the README beside it.
 """
 
 import csv
+import importlib.util
 import math
 from collections.abc import Sequence
+from datetime import date, timedelta
 from pathlib import Path
 
 PROFILES = Path(__file__).parent.parent / "profiles"
@@ -31,41 +33,48 @@ LATITUDE, LONGITUDE, ZONE_H = 37.87, 112.55, 8  # Taiyuan, Shanxi
 TILT, ALBEDO, PERFORMANCE = 30.0, 0.2, 0.84
 SOLAR_CONSTANT = 1353.0  # W/m², the value Meinel's fit was made with
 
-# Bells of the load curve: hour of the peak, width in hours, height over the base load of 1.
-WORKDAY = ((7.2, 1.1, 1.7), (12.3, 1.3, 1.2), (19.2, 1.9, 3.1), (22.0, 1.2, 0.9))
-SATURDAY = ((8.9, 1.6, 1.7), (12.5, 1.7, 2.0), (19.0, 2.1, 2.9), (22.3, 1.4, 1.0))
-SUNDAY = ((9.4, 1.5, 1.7), (12.2, 1.5, 2.7), (18.8, 2.0, 2.7), (21.8, 1.3, 0.8))
-DAY_TYPES = (("workday", WORKDAY), ("saturday", SATURDAY), ("sunday", SUNDAY))
-DAYS_OF_TYPE = (261, 52, 52)
+DAY_TYPES = ("workday", "saturday", "sunday")
+PUBLISHED_DAY_TYPES = {"workday": "WT", "saturday": "SA", "sunday": "FT"}
+PUBLISHED_FILE = ("bdew", "bdew_data", "h25.csv")
 
 
 def dynamisation(day: float) -> float:
-    """Return the factor of the standard load profile H0 for day 1 … 366 of the year."""
+    """Return the factor of the standard load profile for day 1 … 366 of the year."""
     return ((-3.92e-10 * day + 3.20e-7) * day - 7.02e-5) * day**2 + 2.10e-3 * day + 1.24
 
 
-def load_shape(bells: Sequence[tuple[float, float, float]]) -> list[float]:
-    """Return 96 relative quarter-hour powers of one day."""
-    shape = []
-    for quarter in range(QUARTERS):
-        hour = (quarter + 0.5) / 4
-        # The nearest way round the clock, so that the late evening runs on after midnight.
-        distances = [abs((hour - peak + 12) % 24 - 12) for peak, _, _ in bells]
-        bumps = (
-            height * math.exp(-((distance / width) ** 2) / 2)
-            for distance, (_, width, height) in zip(distances, bells, strict=True)
-        )
-        shape.append(1 + sum(bumps))
-    return shape
+def published_profile() -> list[list[float]]:
+    """Return kWh a quarter hour per GWh a year, as published: [month × day type][quarter hour]."""
+    package = importlib.util.find_spec("demandlib")
+    if package is None or not package.submodule_search_locations:
+        raise SystemExit("the published profile is missing: pip install --no-deps demandlib==0.2.2")
+    path = Path(package.submodule_search_locations[0]).joinpath(*PUBLISHED_FILE)
+    with path.open(newline="", encoding="utf-8") as file:
+        months, kinds, *rows = list(csv.reader(file))
+    names = list(dict.fromkeys(months[1:]))
+    if len(names) != 12 or len(rows) != QUARTERS:
+        raise SystemExit(f"{path} is not the profile this script knows: install demandlib==0.2.2")
+    columns = []
+    for month in names:
+        for kind in DAY_TYPES:
+            wanted = (month, PUBLISHED_DAY_TYPES[kind])
+            index = list(zip(months, kinds, strict=True)).index(wanted)
+            columns.append([float(row[index]) for row in rows])
+    return columns
 
 
 def load_curves() -> list[list[float]]:
-    """Return W per 1000 kWh a year, [day type][quarter hour], to be multiplied by the factor."""
-    shapes = [load_shape(bells) for _, bells in DAY_TYPES]
-    mean_factor = sum(dynamisation(day) for day in range(1, DAYS + 1)) / DAYS
-    energy = sum(days * sum(shape) / 4 for days, shape in zip(DAYS_OF_TYPE, shapes, strict=True))
-    scale = 1_000_000 / (energy * mean_factor)
-    return [[scale * value for value in shape] for shape in shapes]
+    """Return W per 1000 kWh a year, [month × day type][quarter hour], before the day's factor."""
+    profile = published_profile()
+    energy = 0.0
+    first = date(2018, 1, 1)  # a Monday
+    for number in range(DAYS):
+        day = first + timedelta(days=number)
+        kind = {5: 1, 6: 2}.get(day.weekday(), 0)
+        energy += sum(profile[3 * (day.month - 1) + kind]) * dynamisation(number + 1)
+    # A quarter hour of x kWh has a mean power of 4x kW.
+    scale = 4 * 1_000_000 / energy
+    return [[scale * value for value in column] for column in profile]
 
 
 def pv_power(day: float, clock_hour: float) -> float:
@@ -128,7 +137,8 @@ def write(path: Path, heads: Sequence[str], columns: Sequence[Sequence[float]]) 
 
 def main() -> None:
     """Write both files."""
-    write(PROFILES / "household_load.csv", [name for name, _ in DAY_TYPES], load_curves())
+    heads = [f"{month:02d}_{kind}" for month in range(1, 13) for kind in DAY_TYPES]
+    write(PROFILES / "household_load.csv", heads, load_curves())
     months = [f"day_{day}" for day in MONTH_MIDDLES]
     write(PROFILES / "pv_clear_sky_taiyuan.csv", months, pv_curves())
 

@@ -36,7 +36,7 @@ PASSPHRASE = "demo"
 _LEAD_S = 2.0
 _PAST_DAYS = 21
 # A street in which the market tips from one side to the other in the course of a day.
-_ROOFS, _GENERATORS = 0.3, 0.17
+_ROOFS, _GENERATORS = 0.35, 0.2
 _ADDRESS = "000020260621"
 
 
@@ -267,7 +267,7 @@ class TradingDay:
                     "id": name,
                     "secret": secrets[name],
                     "seed": self.options.seed * 1000 + index + 1,
-                    "annual_load_kwh": chance.randrange(2500, 9000, 100),
+                    "annual_load_kwh": chance.randrange(2000, 8000, 100),
                     "pv_wp": chance.randrange(2000, 6000, 500) if roof else 0,
                     "generator_w": chance.randrange(1000, 3500, 500) if unit else 0,
                     "battery_wh": chance.choice((5000, 10_000, 15_000, 20_000)),

@@ -1,6 +1,7 @@
 """The curves and the homes made from them: deterministic, exact sums, sensible sizes."""
 
-from datetime import UTC, datetime, timedelta
+import importlib.util
+from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 import pytest
@@ -12,11 +13,36 @@ from wallet_app.meter.simulator.household import Household, homes
 DAY = datetime(2026, 6, 21, tzinfo=UTC)
 
 
-def test_committed_curves_are_what_the_script_computes(tmp_path, monkeypatch):
+def test_the_committed_roof_is_what_the_script_computes(tmp_path):
+    path = tmp_path / "pv.csv"
+    months = [f"day_{day}" for day in make_profiles.MONTH_MIDDLES]
+    make_profiles.write(path, months, make_profiles.pv_curves())
+    committed = resource("profiles", "pv_clear_sky_taiyuan.csv").read_text(encoding="ascii")
+    assert committed == path.read_text()
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("demandlib") is None,
+    reason="the published load profile is not installed (see resources/scripts/make_profiles.py)",
+)
+def test_the_committed_load_is_what_the_script_computes(tmp_path, monkeypatch):
     monkeypatch.setattr(make_profiles, "PROFILES", tmp_path)
     make_profiles.main()
-    for path in sorted(tmp_path.iterdir()):
-        assert resource("profiles", path.name).read_text(encoding="ascii") == path.read_text()
+    committed = resource("profiles", "household_load.csv").read_text(encoding="ascii")
+    assert committed == (tmp_path / "household_load.csv").read_text()
+
+
+def test_the_committed_load_makes_a_thousand_kwh_a_year():
+    text = resource("profiles", "household_load.csv").read_text(encoding="ascii")
+    rows = [[float(cell) for cell in line.split(",")[1:]] for line in text.splitlines()[1:]]
+    assert (len(rows), len(rows[0])) == (96, 36)
+    energy_wh = 0.0
+    for number in range(365):
+        day = date(2018, 1, 1) + timedelta(days=number)
+        column = 3 * (day.month - 1) + {5: 1, 6: 2}.get(day.weekday(), 0)
+        power = sum(row[column] for row in rows) * make_profiles.dynamisation(number + 1)
+        energy_wh += power / 4
+    assert energy_wh == pytest.approx(1_000_000, rel=1e-3)
 
 
 def test_a_year_uses_the_annual_energy_within_the_scatter():

@@ -114,7 +114,7 @@ class Household:
 
     def _load(self, day: date) -> Array:
         random = np.random.default_rng((self._seed, day.toordinal(), 1))
-        column = {5: 1, 6: 2}.get(day.weekday(), 0)
+        column = 3 * (day.month - 1) + {5: 1, 6: 2}.get(day.weekday(), 0)
         curve = _minutes(_load_curves()[:, column])
         curve = np.roll(curve, self._shift) * (self._annual_load_kwh / 1000)
         curve = curve * _dynamisation(day.timetuple().tm_yday)
@@ -169,7 +169,7 @@ def _autoregressive(random: np.random.Generator, minutes: int, scatter: float) -
 
 
 def _dynamisation(day: int) -> float:
-    """Return H0's factor for the day of the year (see ``resources/scripts/make_profiles.py``)."""
+    """Return the profile's factor for the day of the year (see make_profiles.py)."""
     return ((-3.92e-10 * day + 3.20e-7) * day - 7.02e-5) * day**2 + 2.10e-3 * day + 1.24
 
 
