@@ -133,6 +133,7 @@ def test_a_jump_of_the_clock_is_noticed_within_a_heartbeat(
     timetabler.start()
     job = work("due")
     timetabler.at(datetime.now(UTC) + timedelta(hours=1), "key", job)
+    threading.Event().wait(0.3)  # until the scheduler sleeps: were it still awake, it would see
     ahead = timedelta(hours=2)
     assert bell.rung.get(timeout=20) is job
 
