@@ -11,7 +11,7 @@ from typing import TypeVar
 from light_node.clock import Clock
 from light_node.devnet.errors import DevnetError
 from light_node.devnet.masks import Instruction
-from light_node.devnet.network import Options
+from light_node.devnet.network import Network, Options
 from light_node.devnet.server import Devnet, Running, run_until
 from light_node.devnet.testing import START_SECONDS, STOP_SECONDS, DevnetClients
 
@@ -58,6 +58,11 @@ class DevnetThread(DevnetClients):
     async def _run(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         await run_until(self._stop, self._devnet, self._started.set_result)
+
+    @property
+    def network(self) -> Network:
+        """The network, with the keys of all that take part."""
+        return self._started.result(0).network
 
     @property
     def height(self) -> int:

@@ -1,0 +1,531 @@
+"""The catalogue of lies, each told to a real light node over gRPC: who notices, and what it says.
+
+One devnet for the file; each test switches lies on, and all are switched off after it.
+"""
+
+import json
+import re
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from light_node.chain import sources, sync, trust
+from light_node.chain.node import LightNode
+from light_node.chain.sources import Source, from_profile
+from light_node.chain.status import Level, PeerState, PeerStatus, SyncStatus
+from light_node.clock import SystemClock
+from light_node.devnet import lies
+from light_node.devnet.lies import LIES
+from light_node.devnet.masks import Instruction, LieError
+from light_node.devnet.network import Options
+from light_node.devnet.threaded import DevnetThread
+from light_node.fabric import connection
+from light_node.fabric.errors import TimedOut
+from light_node.fabric.pb import common_pb2, orderer_pb2
+
+SOON = 15.0
+ORGANIZATIONS = ("Org1MSP", "Org2MSP", "Org3MSP")
+LIAR = "Org2MSP"
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevnetThread]:
+    options = Options(base_port=0, batch_timeout_ms=2)
+    with DevnetThread(tmp_path_factory.mktemp("liars"), options) as net:
+        yield net
+
+
+@pytest.fixture
+def net(running: DevnetThread) -> Iterator[DevnetThread]:
+    """The devnet with some blocks, honest before and after the test."""
+    grow(running, max(0, 6 - running.height))
+    yield running
+    running.tell_the_truth()
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waiting is the same when it is shorter."""
+    monkeypatch.setattr(sync, "FIRST_RETRY_S", 0.05)
+    monkeypatch.setattr(sync, "LAST_RETRY_S", 0.2)
+    monkeypatch.setattr(sync, "BEHIND_S", 0.2)
+    monkeypatch.setattr(sources, "CALL_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(lies, "SLOW_S", 0.7)
+
+
+def grow(net: DevnetThread, blocks: int = 1) -> int:
+    """Make blocks of one transaction each, by way of Org1's gateway; return the height."""
+    channel = net.connect()
+    gateway = net.gateway(channel, net.user())
+    try:
+        for _ in range(blocks):
+            gateway.submit_transaction("kv", "put", "key", str(net.height))
+    finally:
+        gateway.close()
+        channel.close()
+    return net.height
+
+
+def configure(net: DevnetThread, milliseconds: int) -> int:
+    """Make a configuration block; return the height."""
+    before = net.height
+    timeout = orderer_pb2.BatchTimeout(timeout=f"{milliseconds}ms").SerializeToString()
+    answer = net.change_config({("Orderer", "BatchTimeout"): timeout})
+    assert answer.status == common_pb2.SUCCESS, answer.info
+    channel = net.connect()
+    gateway = net.gateway(channel, net.user())
+    gateway.submit_transaction("kv", "put", "key", "after")  # behind the configuration
+    gateway.close()
+    channel.close()
+    assert net.height >= before + 2
+    return net.height
+
+
+@dataclass
+class Bench:
+    """A light node following the devnet's peers, or those sources it is given."""
+
+    net: DevnetThread
+    folder: Path
+    orderers: bool = False
+    own: str = "Org1MSP"
+    arrange: Callable[[list[Source]], list[Any]] = list
+    node: LightNode = field(init=False)
+
+    def __post_init__(self) -> None:
+        profile, identity, clock = self.net.profile, self.net.user(msp_id=self.own), SystemClock()
+        config = trust.from_profile(profile.trust_root).config
+        chosen = from_profile(profile, config, identity, clock, orderers=self.orderers)
+        self.node = LightNode(profile, self.folder, identity, clock, sources=self.arrange(chosen))
+        self.node.start()
+
+    def wait(self, condition: Callable[[SyncStatus], bool]) -> SyncStatus:
+        # In short steps: that a source has fallen behind is a matter of time, not of an event.
+        for _ in range(int(SOON / 0.1)):
+            if self.node.wait(condition, 0.1):
+                return self.node.status()
+        raise AssertionError(self.node.status())
+
+    def agreed(self, height: int) -> SyncStatus:
+        return self.wait(lambda s: (s.agreed_height or 0) >= height)
+
+    @property
+    def conflicts(self) -> list[dict[str, Any]]:
+        folder = self.folder / "conflicts"
+        return [json.loads(path.read_bytes()) for path in sorted(folder.glob("*.json"))]
+
+
+Follow = Callable[..., Bench]
+
+
+@pytest.fixture
+def follow(net: DevnetThread, tmp_path: Path) -> Iterator[Follow]:
+    made: list[Bench] = []
+
+    def start(**options: Any) -> Bench:
+        made.append(Bench(net, tmp_path / f"node{len(made)}", **options))
+        return made[-1]
+
+    yield start
+    for bench in made:
+        bench.node.stop()
+
+
+def all_lie(net: DevnetThread, liars: Sequence[str], lie: str, first: int | None = None) -> int:
+    """Let several tell the same lie from the same block on, the next by default."""
+    start = net.height if first is None else first
+    for liar in liars:
+        net.lie(liar, lie, start)
+    return start
+
+
+def peer(status: SyncStatus, organization: str) -> PeerStatus:
+    return next(p for p in status.peers if p.organization == organization)
+
+
+# -- what is refused: one lie, one reason -------------------------------------------------------
+
+UNSIGNED = r"is not signed as the channel requires: 0 of 3 signatures are good"
+REFUSED = [
+    # lie, what is said of a source that tells it (the error's class in the comment)
+    ("truncated", r"not a serialized block \(truncated or altered\)"),  # MalformedBlock
+    ("endless", UNSIGNED),  # AttestationFailed
+    ("oversized", r"bytes of metadata; the limit is"),  # MalformedBlock
+    ("future", r"block \d+ came where block \d+ was due"),  # WrongNumber
+    ("wrong-channel", r"block \d+ follows .*, but the verified block \d+ is"),  # BrokenLink
+    ("forged-signature", UNSIGNED),  # AttestationFailed
+    ("high-s", UNSIGNED),  # AttestationFailed
+    ("unknown-signer", UNSIGNED),  # AttestationFailed
+    ("expired-identity", r"is not signed as the channel requires: 3 of 3"),  # AttestationFailed
+    ("replayed-header", r"block \d+ came where block \d+ was due"),  # WrongNumber
+    ("hidden-config", r"configuration block \d+ came without its data"),  # ConfigDataMissing
+    ("altered-data", r"data hashes to .*: it was altered"),  # DataHashMismatch
+    ("dropped-transaction", UNSIGNED),  # AttestationFailed
+]
+
+
+def refused(text: str, *liars: str) -> Callable[[SyncStatus], bool]:
+    def condition(status: SyncStatus) -> bool:
+        found = [peer(status, liar) for liar in liars]
+        return all(
+            p.state is PeerState.DISAGREES and p.agrees is False and re.search(text, p.error)
+            for p in found
+        )
+
+    return condition
+
+
+@pytest.mark.parametrize(("lie", "said"), REFUSED, ids=[lie for lie, _ in REFUSED])
+def test_a_lie_about_what_is_there_already(
+    net: DevnetThread, follow: Follow, lie: str, said: str
+) -> None:
+    """Met while catching up: the liar is named with the reason, the honest two are followed."""
+    if lie == "hidden-config":
+        net.lie(LIAR, lie, net.height)
+        configure(net, 3)
+    else:
+        net.lie(LIAR, lie, grow(net, 2) - 2)
+    bench = follow()
+    status = bench.wait(refused(said, LIAR))
+    status = bench.agreed(net.height)
+    assert status.verified_height == net.height
+    assert (status.fork, status.disputed_block) == (None, None)
+    status = bench.agreed(grow(net))
+    assert [p.agrees for p in status.peers] == [True, False, True]
+    assert {case["organization"] for case in bench.conflicts} <= {LIAR}
+
+
+@pytest.mark.parametrize(("lie", "said"), REFUSED, ids=[lie for lie, _ in REFUSED])
+def test_a_lie_that_begins_while_it_is_followed(
+    net: DevnetThread, follow: Follow, lie: str, said: str
+) -> None:
+    bench = follow()
+    bench.wait(lambda s: all(p.agrees for p in s.peers) and s.agreed_height == net.height)
+    # "endless" needs a tip to run beyond, "future" a block that came later.
+    net.lie(LIAR, lie)
+    height = configure(net, 4) if lie == "hidden-config" else grow(net, 2)
+    status = bench.wait(refused(said, LIAR))
+    status = bench.agreed(height)
+    assert (status.fork, status.disputed_block) == (None, None)
+    assert bench.agreed(grow(net)).verified_height == net.height
+
+
+@pytest.mark.parametrize("lie", ["forged-signature", "truncated", "replayed-header"])
+def test_two_liars_of_three_cannot_make_up_anything(
+    net: DevnetThread, follow: Follow, lie: str
+) -> None:
+    """The third is believed as far as signatures go; nobody is left to agree with it."""
+    first = grow(net, 2) - 1
+    for liar in ("Org1MSP", "Org3MSP"):
+        net.lie(liar, lie, first)
+    bench = follow(own=LIAR)
+    said = dict(REFUSED)[lie]
+    status = bench.wait(refused(said, "Org1MSP", "Org3MSP"))
+    status = bench.wait(lambda s: s.verified_height == net.height)
+    assert (status.agreed_height or 0) <= first
+    assert "a second organisation to show block" in status.waiting_for
+
+
+def test_what_a_liar_showed_is_kept(net: DevnetThread, follow: Follow) -> None:
+    bench = follow()
+    bench.wait(lambda s: all(p.agrees for p in s.peers))
+    first = net.lie(LIAR, "forged-signature")
+    grow(net)
+    bench.wait(refused(UNSIGNED, LIAR))
+    (case,) = bench.conflicts
+    assert (case["organization"], case["number"]) == (LIAR, first)
+    assert re.search(UNSIGNED, case["reason"])
+    assert case["their_block"]
+
+
+# -- withholding --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lie", ["silent", "slow", "withheld-tip"])
+def test_who_withholds_is_not_counted_as_agreeing(
+    net: DevnetThread, follow: Follow, lie: str
+) -> None:
+    bench = follow()
+    bench.wait(lambda s: all(p.agrees for p in s.peers) and s.agreed_height == net.height)
+    net.lie(LIAR, lie)
+    height = grow(net, 3)
+    bench.agreed(height)
+    status = bench.wait(lambda s: peer(s, LIAR).agrees is None)
+    assert [peer(status, o).agrees for o in ("Org1MSP", "Org3MSP")] == [True, True]
+    assert status.fork is None
+    net.tell_the_truth()
+    bench.wait(lambda s: peer(s, LIAR).agrees is True)
+
+
+@pytest.mark.parametrize("lie", ["silent", "slow"])
+def test_who_does_not_answer_at_first_keeps_nobody_waiting(
+    net: DevnetThread, follow: Follow, lie: str
+) -> None:
+    net.lie(LIAR, lie, 1)
+    bench = follow()
+    status = bench.agreed(net.height)
+    if lie == "silent":
+        status = bench.wait(lambda s: peer(s, LIAR).state is PeerState.UNREACHABLE)
+    assert peer(status, LIAR).agrees is None
+
+
+def test_two_that_withhold_leave_one_that_is_verified_alone(
+    net: DevnetThread, follow: Follow
+) -> None:
+    bench = follow()
+    before = bench.wait(lambda s: s.agreed_height == net.height).agreed_height
+    for liar in ("Org1MSP", "Org2MSP"):
+        net.lie(liar, "withheld-tip")
+    broadcast_only(net)
+    status = bench.wait(lambda s: s.verified_height > (before or 0))
+    assert status.agreed_height == before
+    assert "a second organisation" in status.waiting_for
+
+
+def broadcast_only(net: DevnetThread) -> None:
+    """Make a block by way of Org3, since the others keep quiet about what is committed."""
+    channel = net.connect("Org3MSP")
+    gateway = net.gateway(channel, net.user(msp_id="Org3MSP"))
+    gateway.submit_transaction("kv", "put", "key", "quiet")
+    gateway.close()
+    channel.close()
+
+
+# -- far behind: one source feeds ---------------------------------------------------------------
+
+
+class LateLiar:
+    """A source that tells the truth about its newest block and lies when it feeds the rest."""
+
+    def __init__(self, source: Source, begin: Callable[[], object]) -> None:
+        self._source = source
+        self._begin = begin
+        self.feeds = threading.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._source, name)
+
+    def newest(self) -> bytes:
+        raw = self._source.newest()
+        self._begin()
+        return raw
+
+    def headers(self, start: int, stop: int | None = None) -> Any:
+        self.feeds.set()
+        return self._source.headers(start, stop)
+
+
+class Second:
+    """An honest source that comes when another one is feeding."""
+
+    def __init__(self, source: Source, first: LateLiar) -> None:
+        self._source = source
+        self._first = first
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._source, name)
+
+    def newest(self) -> bytes:
+        assert self._first.feeds.wait(SOON)
+        return self._source.newest()
+
+
+@pytest.mark.parametrize("lie", ["silent", "slow", "endless", *dict(REFUSED)])
+def test_a_feeder_that_lies_holds_nobody_up(
+    net: DevnetThread, follow: Follow, monkeypatch: pytest.MonkeyPatch, lie: str
+) -> None:
+    """Far behind, one source feeds all blocks; it is found out, or too slow, and replaced."""
+    monkeypatch.setattr(sync, "NEAR", 3)
+    monkeypatch.setattr(sync, "BATCH_BLOCKS", 5)
+    monkeypatch.setattr(sync, "STALLED_S", 0.3)
+    height = grow(net, max(0, 16 - net.height))
+    first = height - 8
+    if lie == "hidden-config":
+        first, height = height, configure(net, 5)
+        height = grow(net, 5)
+
+    def arrange(found: list[Source]) -> list[Any]:
+        late = LateLiar(found[1], lambda: net.lie(LIAR, lie, first))
+        return [late, Second(found[0], late), Second(found[2], late)]
+
+    bench = follow(arrange=arrange)
+    status = bench.agreed(height)
+    assert status.verified_height == height
+    assert status.fork is None
+
+
+def test_a_message_over_the_transports_limit(
+    net: DevnetThread, follow: Follow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "MAX_MESSAGE_BYTES", 1024 * 1024)
+    net.lie(LIAR, "oversized", 1)
+    bench = follow()
+    status = bench.wait(lambda s: peer(s, LIAR).state is PeerState.UNREACHABLE)
+    assert bench.agreed(net.height).verified_height == net.height
+    assert peer(status, LIAR).agrees is None
+
+
+# -- forks: keys of a quorum --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("liars", [("Org2MSP",), ("Org2MSP", "Org3MSP")], ids=["one", "two"])
+@pytest.mark.parametrize("lie", ["equivocating", "forked-history"])
+@pytest.mark.parametrize("begun", [True, False], ids=["before", "while followed"])
+def test_two_signed_histories_stop_everything(
+    net: DevnetThread, follow: Follow, lie: str, liars: Sequence[str], begun: bool
+) -> None:
+    """Both are signed by the quorum: nobody can tell which of them is right."""
+    if begun:
+        # Who equivocates shows its tip: of older blocks nobody asks a second source.
+        back = 1 if lie == "equivocating" else 3
+        first = all_lie(net, liars, lie, grow(net, 3) - back)
+        bench = follow()
+    else:
+        bench = follow()
+        bench.wait(lambda s: all(p.agrees for p in s.peers))
+        first = all_lie(net, liars, lie)
+        grow(net)
+    status = bench.wait(lambda s: s.fork is not None)
+    assert status.fork is not None
+    assert status.fork.number == first
+    assert not status.running
+    assert "two histories" in status.problem
+    cases = [case for case in bench.conflicts if case["number"] == first]
+    assert cases
+    assert cases[0]["our_hash"] == status.fork.ours.hex()
+    assert status.fork.ours != status.fork.theirs
+    height = status.verified_height
+    grow(net)
+    assert not bench.node.wait_height(height + 5, 0.1), "nothing moves any more"
+
+
+# -- validity: what no signature covers ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("lie", ["altered-flags", "altered-commit-hash"])
+@pytest.mark.parametrize("liars", [("Org2MSP",), ("Org2MSP", "Org3MSP")], ids=["one", "two"])
+def test_flags_and_commit_hashes_that_differ_are_disputed(
+    net: DevnetThread, follow: Follow, lie: str, liars: Sequence[str]
+) -> None:
+    bench = follow()
+    bench.wait(lambda s: s.valid_height == net.height)
+    first = all_lie(net, liars, lie)
+    channel = net.connect()
+    gateway = net.gateway(channel, net.user())
+    result = gateway.submit_transaction("kv", "put", "key", "disputed")
+    gateway.close()
+    channel.close()
+    status = bench.wait(lambda s: s.disputed_block is not None and all(p.agrees for p in s.peers))
+    assert status.disputed_block == first == result.block_number
+    assert status.agreed_height == net.height, "the headers are beyond doubt"
+    found = bench.node.transaction(first, result.transaction_id)
+    assert found.level is Level.DISPUTED
+    assert found.organizations == ORGANIZATIONS
+
+
+@pytest.mark.parametrize("lie", ["altered-data", "truncated"])
+def test_a_block_is_had_from_another_when_ones_own_peer_lies(
+    net: DevnetThread, follow: Follow, lie: str
+) -> None:
+    bench = follow()
+    bench.wait(lambda s: all(p.agrees for p in s.peers))
+    channel = net.connect()
+    gateway = net.gateway(channel, net.user())
+    result = gateway.submit_transaction("kv", "put", "key", "mine")
+    gateway.close()
+    channel.close()
+    bench.agreed(net.height)
+    net.lie("Org1MSP", lie, 1)
+    found = bench.node.transaction(result.block_number, result.transaction_id)
+    assert found.transaction is not None
+    assert found.transaction.args == (b"put", b"key", b"mine")
+
+
+# -- orderers -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("lie", "said"),
+    [row for row in REFUSED if row[0] != "hidden-config"],
+    ids=[lie for lie, _ in REFUSED if lie != "hidden-config"],
+)
+def test_orderers_lie_too(net: DevnetThread, follow: Follow, lie: str, said: str) -> None:
+    net.lie("Orderer2MSP", lie, grow(net, 2) - 2)
+    bench = follow(orderers=True)
+    bench.wait(refused(said, "Orderer2MSP"))
+    status = bench.agreed(net.height)
+    assert status.fork is None
+    assert sum(p.agrees is False for p in status.peers) == 1
+
+
+def test_an_orderer_that_shows_another_history_stops_everything(
+    net: DevnetThread, follow: Follow
+) -> None:
+    bench = follow(orderers=True)
+    bench.wait(lambda s: all(p.agrees for p in s.peers))
+    first = net.lie("Orderer3MSP", "forked-history")
+    grow(net)
+    status = bench.wait(lambda s: s.fork is not None)
+    assert status.fork is not None
+    assert status.fork.number == first
+
+
+def test_one_orderer_that_drops_envelopes_does_no_harm_but_all_do(net: DevnetThread) -> None:
+    net.lie("Orderer1MSP", "censoring", 1)
+    height = grow(net)
+    for orderer in net.profile.orderers:
+        net.lie(orderer.msp_id, "censoring", 1)
+    channel = net.connect()
+    gateway = net.gateway(channel, net.user())
+    endorsed = gateway.endorse("kv", "put", "key", "dropped")
+    gateway.submit(endorsed)
+    with pytest.raises(TimedOut):
+        gateway.commit_status(endorsed.transaction_id, timeout=0.2)
+    assert net.height == height
+    net.tell_the_truth()
+    gateway.submit(endorsed)
+    status = gateway.commit_status(endorsed.transaction_id, timeout=SOON)
+    assert status.block_number == height
+    gateway.close()
+    channel.close()
+
+
+# -- switching ----------------------------------------------------------------------------------
+
+
+def test_every_lie_of_the_catalogue_is_tested_here() -> None:
+    tested = {lie for lie, _ in REFUSED}
+    tested |= {"silent", "slow", "withheld-tip", "equivocating", "forked-history", "censoring"}
+    tested |= {"altered-flags", "altered-commit-hash"}
+    assert set(LIES) == tested | {"misprice", "skip-quote", "missettle"}
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("Org1MSP", "ORG:NAME"),
+        (":silent", "ORG:NAME"),
+        ("Org1MSP:white", "there is no lie 'white'; there are silent, slow"),
+        ("Org1MSP:silent=", "N is the first block"),
+        ("Org1MSP:silent=0", "N is the first block"),
+        ("Org1MSP:silent=x", "N is the first block"),
+    ],
+)
+def test_orders_that_cannot_be_read(text: str, reason: str) -> None:
+    with pytest.raises(LieError, match=re.escape(reason)):
+        Instruction.parse(text)
+
+
+def test_orders_for_those_who_cannot(net: DevnetThread) -> None:
+    with pytest.raises(LieError, match="there is no organisation Org9MSP; there are Org1MSP"):
+        net.lie("Org9MSP", "silent")
+    with pytest.raises(LieError, match="altered-flags is for peers"):
+        net.lie("Orderer1MSP", "altered-flags")
+    with pytest.raises(LieError, match="censoring is for orderers"):
+        net.lie("Org1MSP", "censoring")
+    assert Instruction.parse("Org2MSP:silent=12") == Instruction("Org2MSP", "silent", 12)
+    assert Instruction.parse("Org2MSP:silent") == Instruction("Org2MSP", "silent", 1)
