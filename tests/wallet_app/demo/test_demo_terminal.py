@@ -43,7 +43,7 @@ def slot(hour: int, **values: object) -> SlotView:
     return record.view(parse(record.slot))
 
 
-def settled(hour: int, proof: str = "agreed", money: int = 9_000_000) -> SlotView:
+def settled(hour: int, proof: str = "audited", money: int = 9_000_000) -> SlotView:
     return slot(
         hour, phase="settled", round=3, side="sell", planned_wh=-1_830, quoted_wh=1_830,
         quoted_price=9_000, matched_wh=1_000, price=9_000, delivered_wh=-1_960,
@@ -89,12 +89,12 @@ def test_every_row_is_as_wide_as_the_rule(language: str) -> None:
     rows = [
         settled(1),
         settled(2, "verified", money=-987_654_321),
-        settled(3, "audited"),
+        settled(3, "agreed"),
         settled(4, "disputed"),
         slot(6, phase="settled", market_money=0, proof="agreed"),
         slot(7, phase="settled", market_money=0, proof="agreed", planned_wh=5),
         slot(8, phase="settled", side="buy", planned_wh=12_345, quoted_wh=12_345,
-             quoted_price=10_999, market_money=0, proof="agreed"),
+             quoted_price=10_999, market_money=0, proof="audited"),
     ]  # fmt: skip
     made.show(view(*rows))
     lines = out.getvalue().splitlines()
@@ -111,7 +111,7 @@ def test_a_settled_slot_in_words() -> None:
     terminal(out).show(view(settled(1)))
     assert out.getvalue().split() == [
         "09:00–10:00", "Sell", "1.83", "1.83@0.9000", "0.9000", "1.00", "−1.96", "+0.90",
-        "+0.38", "+0.50", "✓✓",
+        "+0.38", "+0.50", "✓✓✓",
     ]  # fmt: skip
 
 
@@ -209,7 +209,7 @@ def test_the_days_slots_and_sums_also_after_midnight() -> None:
     shown = source.view()
     assert len(shown.slots) == 3  # the day's, not those of the local day the view is at
     assert (shown.money.market_money, shown.money.balance) == (27_000_000, 5)
-    assert shown.money.proof is Proof.AGREED
+    assert shown.money.proof is Proof.AUDITED
 
 
 def test_frozen_it_shows_the_end_for_ever() -> None:
