@@ -9,7 +9,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from wallet_app.demo.terminal import DayTerminal
 from wallet_app.gui.libraries import qt_libraries_problem
 from wallet_app.gui.statement import statement_html
 from wallet_app.i18n import tr
-from wallet_app.trading.view import Phase, WalletView
+from wallet_app.trading.view import Phase, Proof, WalletView
 
 SUMMARY = (
     "Watch a household trade for a day: devnet, neighbours, a simulated serial meter and the "
@@ -31,6 +31,7 @@ SUMMARY = (
 )
 _REFRESH_S = 0.25
 _GRACE_S = 20.0
+_AUDIT_S = 5.0
 _MAX_SEED = 1_000_000
 _FIRST_YEAR, _LAST_YEAR = 2000, 2099
 _PICTURE_HOUR = 11
@@ -163,8 +164,13 @@ class _Follower:
 
 
 def _over(view: WalletView, day: TradingDay) -> bool:
-    done = [s for s in view.slots if s.market_money is not None and s.proof.value != "none"]
-    return len(done) >= day.options.slots
+    """Whether all slots are settled, and as far proved as a few seconds of patience allow."""
+    done = [s for s in view.slots if s.market_money is not None and s.proof is not Proof.NONE]
+    if len(done) < day.options.slots:
+        return False
+    patience = day.market_time.to_wall(day.end) + timedelta(seconds=_AUDIT_S)
+    audited = all(s.proof in (Proof.AUDITED, Proof.DISPUTED) for s in done)
+    return audited or day.clock.now() > patience
 
 
 def _write_results(

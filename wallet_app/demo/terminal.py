@@ -72,8 +72,11 @@ class DayTerminal:
 
     def show(self, view: WalletView) -> None:
         """Print what is new in ``view``: settled and proved slots, warnings, the live line."""
-        for slot in view.slots:
-            ready = slot.market_money is not None and slot.proof is not Proof.NONE
+        settled = [slot for slot in view.slots if slot.market_money is not None]
+        for slot in settled:
+            # A moment's patience shows the audit too; the next settlement ends it.
+            proved = slot.proof in (Proof.AUDITED, Proof.DISPUTED)
+            ready = proved or (slot.proof is not Proof.NONE and slot is not settled[-1])
             if ready and slot.slot not in self._printed:
                 self._printed.add(slot.slot)
                 self.line(self._slot(slot))

@@ -82,6 +82,19 @@ def language(request: pytest.FixtureRequest) -> Iterator[str]:
     i18n.use_language("en")
 
 
+def test_a_row_waits_for_its_audit_until_the_next_slot_is_settled() -> None:
+    out = io.StringIO()
+    made = terminal(out)
+    made.show(view(settled(1, "agreed")))
+    assert out.getvalue() == ""
+    made.show(view(settled(1, "agreed"), settled(2, "agreed")))
+    assert out.getvalue().count("✓✓") == 1
+    made.show(view(settled(1, "audited"), settled(2, "audited")))
+    lines = out.getvalue().splitlines()
+    assert [line.split()[-1] for line in lines] == ["✓✓", "✓✓✓"]
+
+
+@pytest.mark.parametrize("language", ["en", "zh_CN"])
 def test_every_row_is_as_wide_as_the_rule(language: str) -> None:
     out = io.StringIO()
     made = terminal(out)
