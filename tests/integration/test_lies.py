@@ -19,9 +19,11 @@ from light_node.chain.sources import Source, from_profile
 from light_node.chain.status import Level, PeerState, PeerStatus, SyncStatus
 from light_node.clock import SystemClock
 from light_node.devnet import lies
+from light_node.devnet.errors import DevnetError
 from light_node.devnet.lies import LIES
 from light_node.devnet.masks import Instruction, LieError
 from light_node.devnet.network import Options
+from light_node.devnet.testing import DevnetProcess
 from light_node.devnet.threaded import DevnetThread
 from light_node.fabric import connection
 from light_node.fabric.errors import TimedOut
@@ -127,7 +129,8 @@ def follow(net: DevnetThread, tmp_path: Path) -> Iterator[Follow]:
     made: list[Bench] = []
 
     def start(**options: Any) -> Bench:
-        made.append(Bench(net, tmp_path / f"node{len(made)}", **options))
+        options = {"net": net, **options}
+        made.append(Bench(folder=tmp_path / f"node{len(made)}", **options))
         return made[-1]
 
     yield start
@@ -494,6 +497,47 @@ def test_one_orderer_that_drops_envelopes_does_no_harm_but_all_do(net: DevnetThr
     channel.close()
 
 
+# -- Raft: one orderer signs --------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def raft(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevnetThread]:
+    options = Options(base_port=0, batch_timeout_ms=2, raft=True)
+    with DevnetThread(tmp_path_factory.mktemp("raft"), options) as net:
+        grow(net, 6)
+        yield net
+
+
+@pytest.fixture(autouse=True)
+def _honest_raft(request: pytest.FixtureRequest) -> Iterator[None]:
+    yield
+    if "raft" in request.fixturenames:
+        request.getfixturevalue("raft").tell_the_truth()
+
+
+@pytest.mark.parametrize("lie", ["forged-signature", "high-s", "unknown-signer"])
+def test_signatures_under_raft(raft: DevnetThread, follow: Follow, lie: str) -> None:
+    raft.lie(LIAR, lie, 4)
+    bench = follow(net=raft)
+    bench.wait(refused("is not signed as the channel requires: 0 of 1", LIAR))
+    bench.agreed(raft.height)
+
+
+def test_an_expired_orderer_is_no_reason_under_raft(raft: DevnetThread, follow: Follow) -> None:
+    """Fabric checks chains at NotBefore, so that old blocks stay good; CRLs end a certificate."""
+    raft.lie(LIAR, "expired-identity", 4)
+    bench = follow(net=raft)
+    bench.wait(lambda s: all(p.agrees for p in s.peers) and s.agreed_height == raft.height)
+
+
+def test_one_orderer_suffices_for_a_fork_under_raft(raft: DevnetThread, follow: Follow) -> None:
+    first = raft.lie(LIAR, "forked-history", 3)
+    bench = follow(net=raft)
+    status = bench.wait(lambda s: s.fork is not None)
+    assert status.fork is not None
+    assert status.fork.number == first
+
+
 # -- switching ----------------------------------------------------------------------------------
 
 
@@ -529,3 +573,16 @@ def test_orders_for_those_who_cannot(net: DevnetThread) -> None:
         net.lie("Org1MSP", "censoring")
     assert Instruction.parse("Org2MSP:silent=12") == Instruction("Org2MSP", "silent", 12)
     assert Instruction.parse("Org2MSP:silent") == Instruction("Org2MSP", "silent", 1)
+
+
+def test_lies_on_the_command_line(tmp_path: Path) -> None:
+    with DevnetProcess(
+        tmp_path / "net", "--lie", "Org2MSP:withheld-tip=1", "--lie", "Orderer3MSP:silent"
+    ) as devnet:
+        assert devnet.ready["lies"] == {"Org2MSP": "withheld-tip", "Orderer3MSP": "silent"}
+    for order, reason in (
+        ("Org2MSP:white", "there is no lie 'white'; there are silent"),
+        ("Org9MSP:silent", "there is no organisation Org9MSP"),
+    ):
+        with pytest.raises(DevnetError, match=reason):
+            DevnetProcess(tmp_path / "net", "--lie", order, base_port=None).start()
