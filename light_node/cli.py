@@ -8,6 +8,7 @@ COMMANDS = {
     "audit": "light_node.commands.audit",
     "clear": "light_node.commands.clear",
     "devnet": "light_node.commands.devnet",
+    "evidence": "light_node.commands.evidence",
     "mtc": "light_node.commands.mtc",
     "prove": "light_node.commands.prove",
     "status": "light_node.commands.status",

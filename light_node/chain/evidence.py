@@ -13,6 +13,7 @@ from typing import Any
 from light_node import jsonio
 from light_node.chain.store import replace_file
 
+FOLDER = "conflicts"
 MAX_FILES = 100
 MAX_BLOCK_BYTES = 4 * 1024 * 1024
 
@@ -57,7 +58,7 @@ def keep(directory: Path, conflict: Conflict) -> Path | None:
 
     A case that is there already is not written twice. ``OSError`` if the disk refuses.
     """
-    folder = directory / "conflicts"
+    folder = directory / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     name = "".join(c if c.isalnum() else "-" for c in conflict.organization)[:60]
     path = folder / f"{conflict.number:010}-{name}.json"

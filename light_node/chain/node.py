@@ -8,6 +8,7 @@ from pathlib import Path
 from light_node.chain import blocks, errors, trust, verify
 from light_node.chain.agreement import judge, validity_digest
 from light_node.chain.blocks import BlockTransaction, FullBlock
+from light_node.chain.parting import config_blocks
 from light_node.chain.sources import Source, from_profile
 from light_node.chain.status import Level, SyncStatus
 from light_node.chain.store import HeaderStore
@@ -73,7 +74,9 @@ class LightNode:
         try:
             if sources is None:
                 sources = from_profile(profile, self._store.state.config, identity, clock)
-            self._sync = ChainSync(self.root, self._store, sources, clock, store_dir)
+            self._sync = ChainSync(
+                self.root, self._store, sources, clock, store_dir, reporter=identity
+            )
         except errors.ChainError:
             self._store.close()
             raise
@@ -133,15 +136,7 @@ class LightNode:
 
     def config_blocks(self, number: int) -> tuple[bytes, ...]:
         """Return the configuration blocks after the trust root up to block ``number``, in order."""
-        found: list[bytes] = []
-        index = self.config_before(number).block_number
-        while index > self._store.first:
-            raw = self._store.config_block(index)
-            if raw is None:
-                raise errors.StoreError(f"configuration block {index} is missing from the store")
-            found.append(raw)
-            index = self.config_before(index).block_number
-        return tuple(reversed(found))
+        return config_blocks(self._store, number)
 
     def block_hash(self, number: int) -> bytes | None:
         """Return the verified hash of a block, None if it is not verified (yet)."""

@@ -132,7 +132,7 @@ def check(proof: TransactionProof, root: TrustRoot) -> ProvenTransaction:
             f"the proof is of channel {proof.channel!a}, the trust root of "
             f"{root.config.channel_id!a}"
         )
-    config = _follow(root.config, proof.configs)
+    config = follow(root.config, proof.configs)
     block = verify.parse(proof.block)
     if block.number <= root.number:
         raise errors.NotVerified(
@@ -148,6 +148,8 @@ def check(proof: TransactionProof, root: TrustRoot) -> ProvenTransaction:
         transaction = parse_transaction(entry.envelope)
     except MalformedMessage as error:
         raise errors.NotVerified(f"it is no chaincode transaction: {error}") from error
+    if transaction.channel != proof.channel:  # a header names no channel, what is in it does
+        raise errors.NotVerified("the transaction is of another channel")
     policies = {transaction.chaincode: DEFAULT_ENDORSEMENT}
     _, problems = blocks.check_transaction(config, entry.envelope, policies)
     valid_by: tuple[str, ...] = ()
@@ -220,8 +222,11 @@ def _all_reads(space: NamespaceRwset) -> Iterator[kvrwset_pb2.KVRead]:
         yield from query.raw_reads.kv_reads
 
 
-def _follow(config: ChannelConfig, configs: tuple[bytes, ...]) -> ChannelConfig:
-    """Go from one configuration to the last, each signed under the one before."""
+def follow(config: ChannelConfig, configs: tuple[bytes, ...]) -> ChannelConfig:
+    """Return the last of ``configs``, each signed under the one before, the first under ``config``.
+
+    ``VerificationError`` if one is not. Those up to ``config``'s own block are passed over.
+    """
     for raw in configs:
         block = verify.parse(raw)
         # A root later than the maker's own: what comes before it is history.

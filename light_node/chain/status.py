@@ -51,7 +51,8 @@ class SyncStatus:
     Heights count blocks: height 12 means blocks 0 to 11. ``agreed_height`` is shown by sources of
     two organisations with the same header, ``valid_height`` also with the same validity flags and
     commit hash; None while unknown. ``disputed_block`` is the lowest block on whose flags peers
-    disagree. ``newest_at`` is when the tip last moved, to tell quiet from withheld.
+    disagree. ``evidence`` is the file kept of a fork, "" if none could be kept, None before.
+    ``newest_at`` is when the tip last moved, to tell quiet from withheld.
     """
 
     channel: str
@@ -69,4 +70,5 @@ class SyncStatus:
     newest_at: datetime | None = None
     disputed_block: int | None = None
     fork: Fork | None = None
+    evidence: str | None = None
     running: bool = False

@@ -12,13 +12,14 @@ source that is down is tried again for ever; one that shows something that does 
 quarantined and what it showed is kept; two histories that are *both* signed stop everything.
 """
 
+import logging
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from light_node.chain import errors, evidence, verify
+from light_node.chain import errors, evidence, parting, quarantine, verify
 from light_node.chain.agreement import Agreement
 from light_node.chain.divergence import first_divergence
 from light_node.chain.sources import Source, Stream, check_organizations
@@ -30,6 +31,7 @@ from light_node.clock import Clock
 from light_node.fabric.block import Block, without_data
 from light_node.fabric.channel_config import ChannelConfig
 from light_node.fabric.errors import FabricError, Unavailable
+from light_node.fabric.identity import SigningIdentity
 
 BATCH_BLOCKS = 500
 BATCH_BYTES = 8 * 1024 * 1024
@@ -42,6 +44,8 @@ BEHIND_S = 2.0
 """A source whose newest header is not our tip for so long is no longer counted as agreeing."""
 _RECENT_BLOCKS = 64
 _RECENT_BYTES = 64 * 1024  # of larger ones only the header is remembered
+
+_log = logging.getLogger(__name__)
 
 Listener = Callable[[SyncStatus], None]
 
@@ -57,6 +61,7 @@ class _Tracker:
     behind_since: float | None = None
     last_seen: datetime | None = None
     progress: float = 0.0
+    quarantined: bool = False
     error: str = ""
     foreign: str = ""
     stream: Stream | None = field(default=None, repr=False)
@@ -76,13 +81,23 @@ class ChainSync:
         sources: Sequence[Source],
         clock: Clock,
         directory: Path,
+        *,
+        reporter: SigningIdentity | None = None,
     ) -> None:
+        """``reporter`` signs evidence of forks; ``StoreError`` if the quarantine is unreadable."""
         check_organizations(sources)
         self._root = root
         self._store = store
         self._clock = clock
         self._directory = directory
+        self._reporter = reporter
         self._trackers = [_Tracker(source) for source in sources]
+        cases = quarantine.load(directory)
+        for tracker in self._trackers:
+            case = cases.get(tracker.source.organization)
+            if case is not None:
+                tracker.quarantined = True
+                tracker.state, tracker.error = PeerState.DISAGREES, str(case)
         self._changed = threading.Condition()
         self._feeding = threading.Lock()
         self._feeder: _Tracker | None = None
@@ -93,6 +108,7 @@ class ChainSync:
         self._recent: dict[int, bytes] = {}
         self._fork: errors.Fork | None = None
         self._problem = ""
+        self._evidence: str | None = None
         self._blocks_verified = 0
         self._signatures_verified = 0
         self._newest_at: datetime | None = None
@@ -104,6 +120,8 @@ class ChainSync:
         if self._threads:
             raise RuntimeError("the light node is running already")
         for number, tracker in enumerate(self._trackers):
+            if tracker.quarantined:
+                continue
             name = f"light-node-{number}-{tracker.source.organization}"
             thread = threading.Thread(target=self._run, args=(tracker,), name=name, daemon=True)
             self._threads.append(thread)
@@ -166,14 +184,18 @@ class ChainSync:
 
     @property
     def sources(self) -> tuple[Source, ...]:
-        """The sources, in the order given."""
-        return tuple(tracker.source for tracker in self._trackers)
+        """The sources that are not in quarantine, in the order given."""
+        return tuple(tracker.source for tracker in self._trackers if not tracker.quarantined)
 
     @property
     def reachable_sources(self) -> tuple[Source, ...]:
         """The sources worth asking now: those that did not fail at their last attempt."""
         with self._changed:
-            return tuple(t.source for t in self._trackers if t.state is not PeerState.UNREACHABLE)
+            return tuple(
+                t.source
+                for t in self._trackers
+                if t.state is not PeerState.UNREACHABLE and not t.quarantined
+            )
 
     # -- one source -----------------------------------------------------------------------------
 
@@ -376,6 +398,7 @@ class ChainSync:
         with self._changed:
             self._keep(tracker, block.number, ours, raw, str(fork))
         self._halt(tracker, fork)
+        self._collect_evidence(tracker, block.number, raw)
         return True
 
     def _keep(
@@ -441,6 +464,24 @@ class ChainSync:
         self._end_streams()
         self._tell()
 
+    def _collect_evidence(self, tracker: _Tracker, number: int, theirs: bytes) -> None:
+        """Keep both signed headers for others to check; quarantine the organisation for good."""
+        others = [t for t in self._trackers if t is not tracker and not t.quarantined]
+        comrades = [t.source for t in sorted(others, key=lambda t: t.matched is None)]
+        seen_at = self._clock.now()
+        name = parting.keep(
+            self._directory, self._root, self._store, theirs, tracker.source, comrades, seen_at,
+            self._reporter,
+        )  # fmt: skip
+        case = quarantine.Case(number, seen_at.isoformat(timespec="seconds"), name)
+        try:
+            quarantine.add(self._directory, tracker.source.organization, case)
+        except (errors.StoreError, OSError) as error:
+            _log.error("%s is not in quarantine: %s", tracker.source.organization, error)
+        with self._changed:
+            self._evidence = name
+        self._tell()
+
     def _end_streams(self) -> None:
         self._stopping.set()
         for tracker in self._trackers:
@@ -484,6 +525,7 @@ class ChainSync:
             newest_at=self._newest_at,
             disputed_block=self._agreement.disputed_block,
             fork=self._fork,
+            evidence=self._evidence,
             running=bool(self._threads) and not self._stopping.is_set(),
         )
 

@@ -1,0 +1,215 @@
+"""Evidence of a fork: two signed headers that cannot both be of one channel, for others to check.
+
+Where a source shows another history than the verified one and both are signed, the headers of the
+first number at which they differ are put into a file with the configurations under which they
+verify: two successors of one block. Whoever trusts the same first configuration can check it
+without a network; the organisations whose orderers signed both are named by their own signatures.
+The reporter's signature says who saw it when; the proof does not rest on it.
+
+Format (canonical JSON, bytes in Base64; ``docs/light-node.md``): ``version`` 1, ``kind``,
+``channel``, ``trust_root`` and ``configs`` (configuration blocks), ``ours``, ``theirs`` (blocks
+without data), ``organization`` and ``address`` of the source that showed ``theirs``, ``seen_at``
+(ISO 8601), ``reporter`` (serialized identity), ``signature`` over the canonical JSON of all else.
+"""
+
+import base64
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from light_node import jsonio
+from light_node.chain import errors, trust, verify
+from light_node.chain.proof import MAX_CONFIGS, decode, follow
+from light_node.chain.store import replace_file
+from light_node.chain.trust import TrustRoot
+from light_node.fabric.block import MAX_BLOCK_BYTES, Block
+from light_node.fabric.channel_config import ChannelConfig
+from light_node.fabric.identity import SigningIdentity
+from light_node.fabric.msp import MspError
+
+KIND = "fabric fork evidence"
+FOLDER = "evidence"
+MAX_FILES = 100
+MAX_FILE_BYTES = 2 * MAX_BLOCK_BYTES
+_MAX_SIGNATURE_BYTES = 1024
+_MAX_IDENTITY_BYTES = 64 * 1024
+_FIELDS = frozenset(
+    ("version", "kind", "channel", "trust_root", "configs", "ours", "theirs", "organization",
+     "address", "seen_at", "reporter", "signature")
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class ForkEvidence:
+    """What the file holds; nothing in it is believed before :func:`check`."""
+
+    channel: str
+    trust_root: bytes
+    configs: tuple[bytes, ...]
+    ours: bytes
+    theirs: bytes
+    organization: str
+    address: str
+    seen_at: str
+    reporter: bytes = b""
+    signature: bytes = b""
+
+    @property
+    def signed_bytes(self) -> bytes:
+        """What the reporter signs."""
+        fields = self._fields()
+        del fields["signature"]
+        return jsonio.canonical_dumps(fields)
+
+    def signed(self, identity: SigningIdentity) -> "ForkEvidence":
+        """Return it with ``identity`` as the reporter."""
+        named = replace(self, reporter=identity.serialized, signature=b"")
+        return replace(named, signature=identity.sign(named.signed_bytes))
+
+    def dumps(self) -> bytes:
+        """Return the file's content."""
+        return jsonio.canonical_dumps(self._fields())
+
+    def _fields(self) -> dict[str, Any]:
+        return {
+            "version": 1,
+            "kind": KIND,
+            "channel": self.channel,
+            "trust_root": _encode(self.trust_root),
+            "configs": [_encode(raw) for raw in self.configs],
+            "ours": _encode(self.ours),
+            "theirs": _encode(self.theirs),
+            "organization": self.organization,
+            "address": self.address,
+            "seen_at": self.seen_at,
+            "reporter": _encode(self.reporter),
+            "signature": _encode(self.signature),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ProvenFork:
+    """Two histories, proved from a trust root.
+
+    ``ours_signers`` and ``theirs_signers`` are the organisations whose orderers signed each;
+    ``reporter`` is the organisation of who signed the file, "" if nobody did.
+    """
+
+    number: int
+    ours: Block
+    theirs: Block
+    ours_signers: tuple[str, ...]
+    theirs_signers: tuple[str, ...]
+    reporter: str
+    trust_root: TrustRoot
+
+    @property
+    def both(self) -> tuple[str, ...]:
+        """The organisations that signed both histories."""
+        return tuple(sorted(set(self.ours_signers) & set(self.theirs_signers)))
+
+
+def loads(raw: bytes) -> ForkEvidence:
+    """Read an evidence file; ``UnusableFile`` if it is none."""
+    if len(raw) > MAX_FILE_BYTES:
+        raise errors.UnusableFile(f"evidence has at most {MAX_FILE_BYTES >> 20} MiB")
+    try:
+        fields = jsonio.mapping(jsonio.strict_loads(raw), "evidence")
+        jsonio.integer(fields, "version", low=1, high=1)
+        if jsonio.string(fields, "kind", max_length=100) != KIND:
+            raise jsonio.JsonError("this is no evidence of a fork")
+        if fields.keys() != _FIELDS:
+            raise jsonio.JsonError("evidence has other fields")
+        configs = jsonio.array(fields, "configs")
+        if len(configs) > MAX_CONFIGS:
+            raise jsonio.JsonError(f"more than {MAX_CONFIGS} configuration blocks")
+        return ForkEvidence(
+            channel=jsonio.string(fields, "channel", max_length=250),
+            trust_root=decode(fields["trust_root"], "trust_root", MAX_BLOCK_BYTES),
+            configs=tuple(decode(entry, "configs", MAX_BLOCK_BYTES) for entry in configs),
+            ours=decode(fields["ours"], "ours", MAX_BLOCK_BYTES),
+            theirs=decode(fields["theirs"], "theirs", MAX_BLOCK_BYTES),
+            organization=jsonio.string(fields, "organization", max_length=250),
+            address=jsonio.string(fields, "address", max_length=300),
+            seen_at=jsonio.string(fields, "seen_at", max_length=64),
+            reporter=decode(fields["reporter"], "reporter", _MAX_IDENTITY_BYTES),
+            signature=decode(fields["signature"], "signature", _MAX_SIGNATURE_BYTES),
+        )
+    except jsonio.JsonError as error:
+        raise errors.UnusableFile(str(error)) from error
+
+
+def check(evidence: ForkEvidence, root: TrustRoot | None = None) -> ProvenFork:
+    """Prove the fork from ``root``; without one, from the file's, which then is to be compared.
+
+    ``VerificationError`` if a block does not verify, ``TrustRootError`` if the file's root is none,
+    ``NotVerified`` if the two blocks do not contradict each other, or the signature is wrong.
+    """
+    if root is None:
+        root = trust.load(evidence.trust_root, channel=evidence.channel)
+    elif root.config.channel_id != evidence.channel:
+        raise errors.NotVerified(f"the evidence is of channel {evidence.channel!a}")
+    config = follow(root.config, evidence.configs)
+    ours, theirs = verify.parse(evidence.ours), verify.parse(evidence.theirs)
+    if not contradict(ours, theirs):
+        raise errors.NotVerified("the two blocks do not contradict each other")
+    return ProvenFork(
+        number=ours.number,
+        ours=ours,
+        theirs=theirs,
+        ours_signers=_organizations(verify.verify_alone(config, ours)),
+        theirs_signers=_organizations(verify.verify_alone(config, theirs)),
+        reporter=_reporter(config, evidence),
+        trust_root=root,
+    )
+
+
+def contradict(ours: Block, theirs: Block) -> bool:
+    """Say whether two blocks are different successors of one block.
+
+    Headers do not name their channel (2.7). Only the common predecessor makes them two histories
+    of one channel; two channels' blocks of the same number are no fork.
+    """
+    return (
+        ours.number == theirs.number
+        and ours.previous_hash == theirs.previous_hash
+        and ours.hash != theirs.hash
+    )
+
+
+def keep(directory: Path, evidence: ForkEvidence, number: int) -> Path | None:
+    """Write evidence below ``directory``; None when the bound of files is reached.
+
+    ``OSError`` if the disk refuses. The same case is written once.
+    """
+    folder = directory / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    name = "".join(c if c.isalnum() else "-" for c in evidence.organization)[:60]
+    path = folder / f"{number:010}-{name}.json"
+    if path.exists():
+        return path
+    if sum(1 for _ in folder.glob("*.json")) >= MAX_FILES:
+        return None
+    replace_file(path, evidence.dumps())
+    return path
+
+
+def _reporter(config: ChannelConfig, evidence: ForkEvidence) -> str:
+    """Return the organisation of who signed, "" if nobody did; ``NotVerified`` if wrongly."""
+    if not evidence.reporter and not evidence.signature:
+        return ""
+    try:
+        identity = config.msps.deserialize(evidence.reporter)
+    except MspError as error:
+        raise errors.NotVerified(f"the reporter is not of this channel: {error}") from error
+    if not identity.verify(evidence.signed_bytes, evidence.signature):
+        raise errors.NotVerified("the reporter's signature is wrong: the file was altered")
+    return identity.msp_id
+
+
+def _organizations(signers: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(sorted(set(signers)))
+
+
+def _encode(raw: bytes) -> str:
+    return base64.b64encode(raw).decode()

@@ -1,0 +1,95 @@
+"""Gathering the evidence of a fork: our signed header beside theirs, and the way to both."""
+
+import logging
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+
+from light_node.chain import errors, fork_evidence, verify
+from light_node.chain.fork_evidence import ForkEvidence
+from light_node.chain.sources import Source
+from light_node.chain.store import HeaderStore
+from light_node.chain.trust import TrustRoot
+from light_node.fabric.block import without_data
+from light_node.fabric.errors import FabricError
+from light_node.fabric.identity import SigningIdentity
+
+_log = logging.getLogger(__name__)
+
+
+def keep(
+    directory: Path,
+    root: TrustRoot,
+    store: HeaderStore,
+    theirs: bytes,
+    shown_by: Source,
+    comrades: Iterable[Source],
+    seen_at: datetime,
+    reporter: SigningIdentity | None,
+) -> str:
+    """Write the evidence that ``theirs``, a signed block, is not ours; return the file's name.
+
+    ``theirs`` is the first that differs (:mod:`light_node.chain.divergence`); ``comrades`` are
+    asked for ours. "" if it cannot be had or written; the log says why. A reporter that cannot
+    sign now leaves the file unsigned, which proves as much.
+    """
+    number = verify.parse(theirs).number
+    try:
+        evidence = ForkEvidence(
+            channel=root.config.channel_id,
+            trust_root=root.config_block,
+            configs=config_blocks(store, number),
+            ours=_our_block(store, number, comrades),
+            theirs=without_data(theirs),
+            organization=shown_by.organization,
+            address=shown_by.address,
+            seen_at=seen_at.isoformat(timespec="seconds"),
+        )
+        fork_evidence.check(evidence, root)
+        try:
+            evidence = evidence if reporter is None else evidence.signed(reporter)
+        except Exception as error:  # noqa: BLE001 - keys may be locked, on a token, gone
+            _log.warning("the evidence is kept unsigned: %s", error)
+        kept = fork_evidence.keep(directory, evidence, number)
+    except (errors.ChainError, OSError) as error:
+        _log.error("no evidence of the fork at block %d could be kept: %s", number, error)
+        return ""
+    return "" if kept is None else kept.name
+
+
+def config_blocks(store: HeaderStore, number: int) -> tuple[bytes, ...]:
+    """Return the configuration blocks after the trust root in force before block ``number``.
+
+    In order; ``NotVerified`` if the block before it is not stored, ``StoreError`` if one is
+    missing.
+    """
+    found: list[bytes] = []
+    while True:
+        config = store.config_before(number)
+        if config is None:
+            raise errors.NotVerified(f"block {number} is not verified here")
+        number = config.block_number
+        if number <= store.first:
+            return tuple(reversed(found))
+        raw = store.config_block(number)
+        if raw is None:
+            raise errors.StoreError(f"configuration block {number} is missing from the store")
+        found.append(raw)
+
+
+def _our_block(store: HeaderStore, number: int, comrades: Iterable[Source]) -> bytes:
+    """Return our block ``number`` with its signatures, which the store does not keep."""
+    digest, kept = store.hash(number), store.config_block(number)
+    if digest is None:
+        raise errors.NotVerified(f"block {number} is not verified here")
+    if kept is not None:
+        return kept
+    for source in comrades:
+        try:
+            raw = source.block(number, headers_only=True)
+            verify.verify_hash(verify.parse(raw), digest)
+        except (FabricError, errors.VerificationError) as error:
+            _log.warning("%s does not show block %d: %s", source.organization, number, error)
+            continue
+        return without_data(raw)
+    raise errors.NotVerified(f"nobody shows our block {number} with its signatures")

@@ -1,0 +1,91 @@
+"""Organisations that showed another signed history: not followed again until a person lifts it.
+
+Kept beside the headers in ``quarantine.json``: ``{"version": 1, "organizations": {MSP id: {number,
+seen_at, evidence}}}``. Excluding them is safe whichever history is the right one: nothing counts as
+agreed on before two organisations that are left agree.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from light_node import jsonio
+from light_node.chain.errors import StoreError
+from light_node.chain.store import replace_file
+
+FILE_NAME = "quarantine.json"
+MAX_ORGANIZATIONS = 1000
+_MAX_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Why an organisation is in quarantine: block, time (ISO 8601), name of the evidence file."""
+
+    number: int
+    seen_at: str
+    evidence: str
+
+    def __str__(self) -> str:
+        """Say it to people."""
+        kept = f", see evidence {self.evidence}" if self.evidence else ""
+        return (
+            f"in quarantine since {self.seen_at}: it showed another signed history from block "
+            f"{self.number} on{kept}. 'light-node evidence release' lifts it"
+        )
+
+
+def load(directory: Path) -> dict[str, Case]:
+    """Return who is in quarantine; ``StoreError`` if the file cannot be read.
+
+    A damaged file is an error rather than an empty list, which would let everybody out.
+    """
+    path = directory / FILE_NAME
+    try:
+        with path.open("rb") as file:
+            raw = file.read(_MAX_BYTES)
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise StoreError(f"cannot read {path}: {error.strerror}") from error
+    try:
+        fields = jsonio.mapping(jsonio.strict_loads(raw), "the quarantine")
+        jsonio.integer(fields, "version", low=1, high=1)
+        found = jsonio.mapping(jsonio.required(fields, "organizations"), '"organizations"')
+        return {name: _case(entry) for name, entry in found.items()}
+    except jsonio.JsonError as error:
+        raise StoreError(f"{path} is damaged ({error}); repair or delete it") from error
+
+
+def add(directory: Path, organization: str, case: Case) -> None:
+    """Put an organisation into quarantine; the first case stands. ``OSError``, ``StoreError``."""
+    known = load(directory)
+    if organization not in known and len(known) < MAX_ORGANIZATIONS:
+        _save(directory, {**known, organization: case})
+
+
+def release(directory: Path, organization: str) -> bool:
+    """Lift a quarantine; False if there was none. ``OSError``, ``StoreError``."""
+    known = load(directory)
+    if known.pop(organization, None) is None:
+        return False
+    _save(directory, known)
+    return True
+
+
+def _save(directory: Path, known: Mapping[str, Case]) -> None:
+    cases = {name: asdict(case) for name, case in known.items()}
+    value = {"version": 1, "organizations": cases}
+    replace_file(directory / FILE_NAME, jsonio.canonical_dumps(value))
+
+
+def _case(value: object) -> Case:
+    fields = jsonio.mapping(value, "a case")
+    evidence = jsonio.required(fields, "evidence")
+    if not isinstance(evidence, str) or len(evidence) > 200:
+        raise jsonio.JsonError('"evidence" must be a file name')
+    return Case(
+        jsonio.integer(fields, "number", low=0),
+        jsonio.string(fields, "seen_at", max_length=64),
+        evidence,
+    )

@@ -1,0 +1,195 @@
+"""``light-node evidence``: what is kept of histories that contradict each other."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from light_node import commandline, jsonio
+from light_node.chain import errors, evidence, fork_evidence, quarantine, trust
+from light_node.chain.fork_evidence import ForkEvidence, ProvenFork
+from light_node.chain.trust import TrustRoot
+from light_node.commandline import InputError
+
+SUMMARY = "List, show and check evidence of forks; lift an organisation's quarantine."
+
+ACTIONS = ("list", "show", "check", "release")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Describe the arguments."""
+    parser.add_argument("action", choices=ACTIONS)
+    parser.add_argument(
+        "what",
+        nargs="?",
+        metavar="FILE|ORGANIZATION",
+        help="show, check: the evidence file (- reads standard input); release: the MSP id",
+    )
+    parser.add_argument("--profile", metavar="P", help="network profile, for the default of --dir")
+    parser.add_argument(
+        "--dir", metavar="D", help="folder for verified headers (default: light-node beside P)"
+    )
+    parser.add_argument(
+        "--trust",
+        metavar="CONFIG_BLOCK",
+        help="check: the configuration block you trust (default: the one in the file; compare its "
+        "fingerprint)",
+    )
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Do it; exit code 1 if a check does not prove a fork."""
+    if (arguments.what is None) != (arguments.action == "list"):
+        raise InputError("usage: evidence list | show FILE | check FILE | release ORGANIZATION")
+    if arguments.action == "list":
+        return _list(arguments)
+    if arguments.action == "release":
+        return _release(arguments)
+    found = _load(arguments)
+    if arguments.action == "show":
+        return _show(arguments, found)
+    return _check(arguments, found)
+
+
+def _directory(arguments: argparse.Namespace) -> Path:
+    if arguments.dir:
+        return Path(arguments.dir)
+    if arguments.profile:
+        return Path(arguments.profile).resolve().parent / "light-node"
+    raise InputError("give --dir D or --profile P")
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    directory = _directory(arguments)
+    try:
+        cases = quarantine.load(directory)
+    except errors.StoreError as error:
+        raise InputError(str(error)) from error
+    forks = sorted((directory / fork_evidence.FOLDER).glob("*.json"))
+    reports = sorted((directory / evidence.FOLDER).glob("*.json"))
+    result = {
+        "evidence": [str(path) for path in forks],
+        "reports": [str(path) for path in reports],
+        "quarantine": {
+            name: {"number": c.number, "seen_at": c.seen_at, "evidence": c.evidence}
+            for name, c in sorted(cases.items())
+        },
+    }
+    if arguments.json:
+        commandline.print_json(result)
+        return commandline.GOOD
+    lines = [f"fork      {path}" for path in forks]
+    lines += [f"report    {path}" for path in reports]
+    lines += [f"{_plain(name)}: {_plain(str(case))}" for name, case in sorted(cases.items())]
+    print("\n".join(lines or ["Nothing is kept: no source has shown anything that does not fit."]))
+    return commandline.GOOD
+
+
+def _release(arguments: argparse.Namespace) -> int:
+    try:
+        lifted = quarantine.release(_directory(arguments), arguments.what)
+    except errors.StoreError as error:
+        raise InputError(str(error)) from error
+    except OSError as error:
+        raise InputError(f"the quarantine cannot be written: {error.strerror}") from error
+    if arguments.json:
+        commandline.print_json({"organization": arguments.what, "released": lifted})
+    else:
+        print("Released." if lifted else "It is not in quarantine.")
+    return commandline.GOOD if lifted else commandline.NO
+
+
+def _load(arguments: argparse.Namespace) -> ForkEvidence:
+    raw = commandline.read_bytes(arguments.what)
+    try:
+        return fork_evidence.loads(raw)
+    except errors.UnusableFile as error:
+        text = f"{arguments.what}: {error}"
+        if _is_report(raw):
+            text = (
+                f"{arguments.what} is a report of something that did not verify: it shows what a "
+                "source sent, and proves nothing to others"
+            )
+        raise InputError(text) from error
+
+
+def _is_report(raw: bytes) -> bool:
+    try:
+        return "their_block" in jsonio.mapping(jsonio.strict_loads(raw), "a report")
+    except jsonio.JsonError:
+        return False
+
+
+def _show(arguments: argparse.Namespace, found: ForkEvidence) -> int:
+    """Print what the file says of itself, unchecked."""
+    result = {
+        "channel": found.channel,
+        "organization": found.organization,
+        "address": found.address,
+        "seen_at": found.seen_at,
+        "configurations": len(found.configs),
+        "signed": bool(found.signature),
+        "checked": False,
+    }
+    if arguments.json:
+        commandline.print_json(result)
+    else:
+        print("\n".join(f"{name}: {_plain(str(value))}" for name, value in result.items()))
+    return commandline.GOOD
+
+
+def _check(arguments: argparse.Namespace, found: ForkEvidence) -> int:
+    root: TrustRoot | None = None
+    if arguments.trust:
+        try:
+            root = trust.load(commandline.read_bytes(arguments.trust))
+        except errors.TrustRootError as error:
+            raise InputError(f"{arguments.trust}: {error}") from error
+    try:
+        proven = fork_evidence.check(found, root)
+    except errors.ChainError as error:
+        if arguments.json:
+            commandline.print_json({"proved": False, "error": str(error)})
+        else:
+            print(f"No fork is proved: {error}")
+        return commandline.NO
+    result = proven_json(proven, found)
+    if arguments.json:
+        commandline.print_json(result)
+        return commandline.GOOD
+    lines = [
+        f"Two histories of channel {_plain(found.channel)} part at block {proven.number}:",
+        f"  {result['ours']} signed by {', '.join(proven.ours_signers)}",
+        f"  {result['theirs']} signed by {', '.join(proven.theirs_signers)}, "
+        f"shown by {_plain(found.organization)} ({_plain(found.address)})",
+        f"Signed both: {', '.join(proven.both) or 'nobody'}",
+        f"Seen {_plain(found.seen_at)}; the file is signed by {proven.reporter or 'nobody'}.",
+    ]
+    if root is None:
+        fingerprint = proven.trust_root.fingerprint
+        lines.append(f"Rests on the trust root in the file, {fingerprint}: compare it with yours.")
+    print("\n".join(lines))
+    return commandline.GOOD
+
+
+def proven_json(proven: ProvenFork, found: ForkEvidence) -> dict[str, Any]:
+    """Return a proved fork as ``--json`` prints it."""
+    return {
+        "proved": True,
+        "channel": found.channel,
+        "number": proven.number,
+        "ours": proven.ours.hash.hex(),
+        "theirs": proven.theirs.hash.hex(),
+        "ours_signers": list(proven.ours_signers),
+        "theirs_signers": list(proven.theirs_signers),
+        "signed_both": list(proven.both),
+        "shown_by": found.organization,
+        "address": found.address,
+        "seen_at": found.seen_at,
+        "reporter": proven.reporter,
+        "trust_root": proven.trust_root.fingerprint,
+    }
+
+
+def _plain(text: str) -> str:
+    return ascii(text)[1:-1]
