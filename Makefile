@@ -11,7 +11,7 @@ run: setup
 	@$(BIN)/prosumer-wallet demo $(RUN)
 
 test: setup
-	@$(BIN)/python -m pytest $(TEST)
+	@$(BIN)/python -m pytest $$($(BIN)/python -m wallet_app.gui.libraries || echo -p no:pytest-qt) $(TEST)
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -110,3 +110,11 @@ def _sentence(missing: list[str]) -> str:
     if packages:
         line += f" On Debian and Ubuntu: apt-get install {' '.join(packages)}"
     return line
+
+
+if __name__ == "__main__":
+    # For the Makefile: exit code 1 and one line on standard error when Qt cannot run here.
+    _problem = qt_libraries_problem()
+    if _problem:
+        sys.stderr.write(_problem + "\n")
+    sys.exit(1 if _problem else 0)
