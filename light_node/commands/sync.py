@@ -111,6 +111,8 @@ def status_json(status: SyncStatus) -> dict[str, Any]:
         "signatures_verified": status.signatures_verified,
         "waiting_for": status.waiting_for,
         "problem": status.problem,
+        "fork": None if status.fork is None else status.fork.number,
+        "evidence": status.evidence,
         "peers": [
             {
                 "organization": p.organization,

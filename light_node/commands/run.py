@@ -1,0 +1,96 @@
+"""``light-node run``: follow the channel without a window, for a server or a small computer."""
+
+import argparse
+import json
+import signal
+import sys
+import threading
+from types import FrameType
+from typing import Any
+
+from light_node import commandline
+from light_node.chain import errors
+from light_node.chain.node import LightNode
+from light_node.chain.status import SyncStatus
+from light_node.clock import SystemClock
+from light_node.commands import node_options, status_socket
+from light_node.commands.status_socket import StatusSocket
+from light_node.commands.sync import status_json
+
+SUMMARY = "Follow the channel until stopped; tell the status on an owner-only socket."
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Describe the arguments."""
+    node_options.configure(parser)
+    parser.epilog = (
+        f"The status is read from the Unix socket {status_socket.FILE_NAME} in the folder of "
+        "verified headers: a JSON line at once and one after every change. There is no such socket "
+        "on Windows. With --json the same lines go to standard output."
+    )
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Follow until SIGTERM or Ctrl-C; exit code 1 if two signed histories were seen."""
+    profile = node_options.load_profile(arguments)
+    identity = node_options.need_identity(arguments)
+    directory = node_options.store_directory(arguments)
+    try:
+        node = LightNode(profile, directory, identity, SystemClock())
+    except errors.ChainError as error:
+        raise commandline.InputError(str(error)) from error
+    stopping = threading.Event()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        stopping.set()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    server: StatusSocket | None = None
+    try:
+        with node:
+            if status_socket.supported():
+                server = StatusSocket(
+                    directory / status_socket.FILE_NAME, lambda last, s: _next(node, last, s)
+                )
+            else:
+                print("no status socket on this system: use --json", file=sys.stderr)
+            _watch(node, stopping, arguments)
+            return commandline.NO if node.status().fork is not None else commandline.GOOD
+    finally:
+        if server is not None:
+            server.close()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _watch(node: LightNode, stopping: threading.Event, arguments: argparse.Namespace) -> None:
+    """Print what changes until told to stop; after a fork the problem stays to be read."""
+    last: Any = None
+    while not stopping.is_set():
+        found = _next(node, last, 0.5)
+        if found == last:
+            continue
+        if arguments.json:
+            print(json.dumps(found), flush=True)
+        else:
+            _tell(found, last)
+        last = found
+        stopping.wait(0.1)
+
+
+def _next(node: LightNode, last: Any, timeout: float) -> Any:
+    def moved(status: SyncStatus) -> bool:
+        return bool(status_json(status) != last)
+
+    node.wait(moved, timeout)
+    return status_json(node.status())
+
+
+def _tell(found: Any, last: Any) -> None:
+    """Print a line for people when something worth reading changed."""
+    height = (found["verified_height"], found["agreed_height"])
+    if last is None or height != (last["verified_height"], last["agreed_height"]):
+        print(f"verified {height[0]}, agreed {height[1] or 0}", flush=True)
+    for name in ("waiting_for", "problem"):
+        if found[name] and (last is None or found[name] != last[name]):
+            print(f"{name.replace('_', ' ')}: {found[name]}", flush=True)
