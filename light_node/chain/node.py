@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from light_node.chain import blocks, errors, trust, verify
+from light_node.chain import blocks, errors, skip, trust, verify
 from light_node.chain.agreement import judge, validity_digest
 from light_node.chain.blocks import BlockTransaction, FullBlock
 from light_node.chain.parting import config_blocks
@@ -70,13 +70,13 @@ class LightNode:
         self._own_organization = identity.msp_id
         self._cache: dict[int, FullBlock] = {}
         self._cache_lock = threading.Lock()
-        self._store = HeaderStore(store_dir, self.root)
+        start = skip.effective_root(store_dir, self.root)
+        self._skipped = start.path
+        self._store = HeaderStore(store_dir, start)
         try:
             if sources is None:
                 sources = from_profile(profile, self._store.state.config, identity, clock)
-            self._sync = ChainSync(
-                self.root, self._store, sources, clock, store_dir, reporter=identity
-            )
+            self._sync = ChainSync(start, self._store, sources, clock, store_dir, reporter=identity)
         except errors.ChainError:
             self._store.close()
             raise
@@ -124,7 +124,7 @@ class LightNode:
 
     @property
     def first_block(self) -> int:
-        """The number of the trust root's block, the lowest one whose hash is known."""
+        """The number of the block the store starts from, the lowest one whose hash is known."""
         return self._store.first
 
     def config_before(self, number: int) -> ChannelConfig:
@@ -136,7 +136,7 @@ class LightNode:
 
     def config_blocks(self, number: int) -> tuple[bytes, ...]:
         """Return the configuration blocks after the trust root up to block ``number``, in order."""
-        return config_blocks(self._store, number)
+        return self._skipped + config_blocks(self._store, number)
 
     def block_hash(self, number: int) -> bytes | None:
         """Return the verified hash of a block, None if it is not verified (yet)."""

@@ -37,15 +37,15 @@ def keep(
     try:
         evidence = ForkEvidence(
             channel=root.config.channel_id,
-            trust_root=root.config_block,
-            configs=config_blocks(store, number),
+            trust_root=root.anchor.config_block,
+            configs=root.path + config_blocks(store, number),
             ours=_our_block(store, number, comrades),
             theirs=without_data(theirs),
             organization=shown_by.organization,
             address=shown_by.address,
             seen_at=seen_at.isoformat(timespec="seconds"),
         )
-        fork_evidence.check(evidence, root)
+        fork_evidence.check(evidence, root.anchor)
         try:
             evidence = evidence if reporter is None else evidence.signed(reporter)
         except Exception as error:  # noqa: BLE001 - keys may be locked, on a token, gone
@@ -58,7 +58,7 @@ def keep(
 
 
 def config_blocks(store: HeaderStore, number: int) -> tuple[bytes, ...]:
-    """Return the configuration blocks after the trust root in force before block ``number``.
+    """Return the configuration blocks after the store's first, in force before block ``number``.
 
     In order; ``NotVerified`` if the block before it is not stored, ``StoreError`` if one is
     missing.

@@ -73,7 +73,7 @@ class HeaderStore:
         try:
             if not read_only:
                 self._configs.mkdir(parents=True, exist_ok=True)
-                self._lock_file = _acquire(directory / "lock")
+                self._lock_file = acquire_lock(directory / "lock")
                 _create(directory / "headers.bin", root)
                 self._write_config(root.number, root.config_block)
             self._file = (directory / "headers.bin").open("rb" if read_only else "r+b", buffering=0)
@@ -374,7 +374,13 @@ def _write_all(file: BinaryIO, data: bytes | bytearray) -> None:
         view = view[written:]
 
 
-def _acquire(path: Path) -> BinaryIO:
+def drop_headers(directory: Path) -> None:
+    """Forget all headers of a store whose lock the caller holds; configurations stay."""
+    (directory / "headers.bin").unlink(missing_ok=True)
+
+
+def acquire_lock(path: Path) -> BinaryIO:
+    """Return the open lock file of a store, locked until it is closed; ``StoreError`` if in use."""
     file = path.open("ab")
     try:
         if sys.platform == "win32":

@@ -22,7 +22,11 @@ _FINGERPRINT_BYTES = 10
 
 @dataclass(frozen=True, slots=True)
 class TrustRoot:
-    """A checked configuration block. ``obtained`` and ``expires`` are aware, or None if unknown."""
+    """A checked configuration block. ``obtained`` and ``expires`` are aware, or None if unknown.
+
+    Where headers were skipped (:mod:`light_node.chain.skip`), ``origin`` is the root from the
+    profile and ``path`` the configuration blocks from after it up to this one.
+    """
 
     config: ChannelConfig
     config_block: bytes
@@ -30,6 +34,13 @@ class TrustRoot:
     hash: bytes
     obtained: datetime | None = None
     expires: datetime | None = None
+    origin: "TrustRoot | None" = None
+    path: tuple[bytes, ...] = ()
+
+    @property
+    def anchor(self) -> "TrustRoot":
+        """What everything rests on: the root that came out of band."""
+        return self.origin or self
 
     @property
     def state(self) -> TrustedState:
@@ -39,7 +50,7 @@ class TrustRoot:
     @property
     def fingerprint(self) -> str:
         """80 bits of the block hash as four groups of letters and digits, to compare by eye."""
-        return fingerprint(self.hash)
+        return fingerprint(self.anchor.hash)
 
     def check_expiry(self, now: datetime) -> None:
         """``TrustRootExpired`` if the root may not be used any more at ``now`` (aware)."""

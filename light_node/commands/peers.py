@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 from light_node import commandline
-from light_node.chain import errors, quarantine, trust, verify
+from light_node.chain import errors, quarantine, skip, trust, verify
 from light_node.chain.quarantine import Case
 from light_node.chain.sources import Source, from_profile
 from light_node.chain.store import HeaderStore
@@ -30,7 +30,8 @@ def execute(arguments: argparse.Namespace) -> int:
     try:
         root = trust.from_profile(profile.trust_root)
         if (directory / "headers.bin").exists():
-            store = HeaderStore(directory, root, read_only=True)
+            start = skip.effective_root(directory, root)
+            store = HeaderStore(directory, start, read_only=True)
         config = root.config if store is None else store.state.config
         cases = quarantine.load(directory)
         sources = from_profile(profile, config, identity, SystemClock(), orderers=True)

@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 from light_node import commandline
-from light_node.chain import errors, trust, verify
+from light_node.chain import errors, skip, trust, verify
 from light_node.chain.sources import from_profile
 from light_node.chain.store import HeaderStore
 from light_node.chain.trust import TrustRoot
@@ -62,7 +62,7 @@ def _open(arguments: argparse.Namespace, root: TrustRoot) -> HeaderStore | None:
     if not (directory / "headers.bin").exists():
         return None
     try:
-        return HeaderStore(directory, root, read_only=True)
+        return HeaderStore(directory, skip.effective_root(directory, root), read_only=True)
     except errors.StoreError as error:
         raise commandline.InputError(str(error)) from error
 

@@ -5,11 +5,14 @@ import sys
 from typing import Any
 
 from light_node import commandline
-from light_node.chain import errors
+from light_node.chain import errors, quarantine, skip, trust
 from light_node.chain.node import LightNode
+from light_node.chain.sources import Source, from_profile
 from light_node.chain.status import PeerState, PeerStatus, SyncStatus
 from light_node.clock import SystemClock
 from light_node.commands import node_options
+from light_node.fabric.identity import SigningIdentity
+from light_node.fabric.profile import NetworkProfile
 
 SUMMARY = "Verify the channel's headers up to the newest block two organisations agree on."
 
@@ -24,6 +27,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="give up after so many seconds (default 60)",
     )
+    parser.add_argument(
+        "--skip-ahead",
+        action="store_true",
+        help="start from the newest configuration that two organisations show; blocks before it "
+        "cannot be proved here afterwards, and headers stored so far are dropped",
+    )
     parser.add_argument("--follow", action="store_true", help="keep following until Ctrl-C")
 
 
@@ -31,6 +40,8 @@ def execute(arguments: argparse.Namespace) -> int:
     """Sync; exit code 0 once two organisations agree on the newest block, 1 if they do not."""
     profile = node_options.load_profile(arguments)
     identity = node_options.need_identity(arguments)
+    if arguments.skip_ahead:
+        _skip_ahead(arguments, profile, identity)
     try:
         node = LightNode(profile, node_options.store_directory(arguments), identity, SystemClock())
     except errors.ChainError as error:
@@ -47,6 +58,26 @@ def execute(arguments: argparse.Namespace) -> int:
     else:
         print_for_people(status)
     return commandline.GOOD if good else commandline.NO
+
+
+def _skip_ahead(
+    arguments: argparse.Namespace, profile: NetworkProfile, identity: SigningIdentity
+) -> None:
+    directory = node_options.store_directory(arguments)
+    sources: list[Source] = []
+    try:
+        root = trust.from_profile(profile.trust_root)
+        root.check_expiry(SystemClock().now())
+        named = quarantine.load(directory)
+        found = from_profile(profile, root.config, identity, SystemClock())
+        sources = [s for s in found if s.organization not in named]
+        start = skip.skip_ahead(directory, root, sources)
+    except errors.ChainError as error:
+        raise commandline.InputError(str(error)) from error
+    finally:
+        for source in sources:
+            source.close()
+    print(f"starting from configuration block {start.number}", file=sys.stderr)
 
 
 def _is_good(status: SyncStatus) -> bool:

@@ -87,3 +87,14 @@ def test_peers_tells_of_agreement_and_quarantine(
     quarantine.add(tmp_path, "Org2MSP", case)
     assert cli.main(["peers", *options]) == 1
     assert "in quarantine since 2026-06-21" in capsys.readouterr().out
+
+
+def test_sync_skips_ahead_where_there_is_something_to_skip(
+    devnet: DevnetProcess, tmp_path: Path, capsys: Any
+) -> None:
+    options = ["--profile", str(devnet.directory / "profile.json"), "--dir", str(tmp_path)]
+    assert cli.main(["sync", "--skip-ahead", "--json", *options]) == 0
+    out = capsys.readouterr()
+    assert "starting from configuration block" in out.err
+    assert json.loads(out.out)["trust_root"]
+    assert cli.main(["status", "--offline", "--check", *options]) == 0
