@@ -11,6 +11,7 @@ from wallet_app import cli
 from wallet_app.commands import window
 from wallet_app.commands.enrol import changed_settings
 from wallet_app.commands.wallet_options import read_secret
+from wallet_app.gui.libraries import qt_libraries_problem
 from wallet_app.settings import Settings, SettingsError
 from wallet_app.wallets import WalletBusy, WalletLock, wallet_directory
 
@@ -50,6 +51,7 @@ def test_a_missing_library_is_named_with_its_package(
     assert said.count("\n") == 1
 
 
+@pytest.mark.skipif(qt_libraries_problem() is not None, reason="Qt's libraries are missing")
 def test_a_second_window_is_refused_and_the_first_keeps_its_lock(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
