@@ -15,6 +15,8 @@ from typing import Protocol
 import serial
 from serial.tools import list_ports
 
+from wallet_app.i18n import tr
+
 if sys.platform == "win32":
     PORT_FAILURES: tuple[type[Exception], ...] = (serial.SerialException, OSError)
 else:
@@ -151,25 +153,45 @@ def explain(device: str, error: BaseException) -> str:
     if number == errno.EACCES or isinstance(error, PermissionError):
         return _no_permission(device, text)
     if number in (errno.EAGAIN, errno.EBUSY) or "Access is denied" in text:
-        return f"{device} is in use: another program has it open; close that program and try again"
+        return tr(
+            "{port} is in use: another program has it open; close that program and try again",
+            port=device,
+        )
     if number in (errno.ENOENT, errno.ENODEV, errno.ENXIO) or "FileNotFound" in text:
-        return f"there is no port {device}: plug in the adapter, or choose another port"
+        return tr(
+            "there is no port {port}: plug in the adapter, or choose another port", port=device
+        )
     if isinstance(error, ValueError):
-        return f"{device} cannot be opened with these settings: choose another speed or format"
+        return tr(
+            "{port} cannot be opened with these settings: choose another speed or format",
+            port=device,
+        )
     reason = os.strerror(number) if isinstance(number, int) else type(error).__name__
-    return f"{device} cannot be opened ({reason}): unplug the adapter, wait, plug it in again"
+    return tr(
+        "{port} cannot be opened ({reason}): unplug the adapter, wait, plug it in again",
+        port=device,
+        reason=reason,
+    )
 
 
 def _no_permission(device: str, text: str) -> str:
     if "in use" in text or sys.platform == "win32":
-        return f"{device} is in use: another program has it open; close that program and try again"
+        return tr(
+            "{port} is in use: another program has it open; close that program and try again",
+            port=device,
+        )
     try:
         group = grp.getgrgid(Path(device).stat().st_gid).gr_name
     except (OSError, KeyError):
-        return f"this user may not open {device}: ask who looks after this machine for access"
-    return (
-        f"this user may not open {device}, which belongs to the group {group}: run "
-        f"'sudo usermod -aG {group} $USER', then log out and in again"
+        return tr(
+            "this user may not open {port}: ask who looks after this machine for access",
+            port=device,
+        )
+    return tr(
+        "this user may not open {port}, which belongs to the group {group}: run "
+        "'sudo usermod -aG {group} $USER', then log out and in again",
+        port=device,
+        group=group,
     )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from light_node.clock import Clock
+from wallet_app.i18n import tr
 from wallet_app.meter.channel import Channel, Timing
 from wallet_app.meter.dialogue import Collected, Dialogue, Options, dialogue
 from wallet_app.meter.events import Event, Origin, Problem, Reading
@@ -142,7 +143,9 @@ class MeterSession:
                 self._gap = self._gap or "no answer from the meter"
             except PORT_FAILURES:
                 self._gap = self._gap or "the adapter was unplugged"
-                self._report("unplugged", f"{self._device} is gone: plug the adapter in again")
+                self._report(
+                    "unplugged", tr("{port} is gone: plug the adapter in again", port=self._device)
+                )
             finally:
                 _close(line)
             self._stop.wait(self._pause(failures))
@@ -164,7 +167,7 @@ class MeterSession:
         if self._status.state != "reading" or self._gap:
             self._report(
                 self._status.state if self._gap else "searching",
-                f"looking for a meter on {self._device} at {link}",
+                tr("looking for a meter on {port} at {link}", port=self._device, link=link),
             )
         # A new dialogue each time: behind the same adapter may hang another meter now.
         talk = self._dialogue()
@@ -215,10 +218,19 @@ class MeterSession:
 
     def _silence(self, link: Link) -> str:
         last = self._status.last_good
-        since = f" since {last:%H:%M:%S} UTC" if last else ""
-        return (
-            f"no answer{since} on {self._device} at {link}: check that the meter has power, the "
-            "two wires are not swapped, and the number and speed are right"
+        if last is None:
+            return tr(
+                "no answer on {port} at {link}: check that the meter has power, the two wires are "
+                "not swapped, and the number and speed are right",
+                port=self._device,
+                link=link,
+            )
+        return tr(
+            "no answer since {time} UTC on {port} at {link}: check that the meter has power, the "
+            "two wires are not swapped, and the number and speed are right",
+            time=f"{last:%H:%M:%S}",
+            port=self._device,
+            link=link,
         )
 
     def _deliver(self, collected: Collected) -> None:
@@ -239,7 +251,9 @@ class MeterSession:
         )
         self._gap = ""
         name = reading.meter_id or "without a number"
-        self._report("reading", f"reading meter {name} on {self._device}", at[0])
+        self._report(
+            "reading", tr("reading meter {name} on {port}", name=name, port=self._device), at[0]
+        )
         self._on_reading(reading)
 
     def _clock_jumped(self, now: datetime, monotonic: float) -> bool:
