@@ -32,6 +32,7 @@ _RETRY_S = 2.0
 _AGAIN = timedelta(seconds=2)
 _COMMAND_S = 10.0
 _EVENTS_BLOCK = "events_block"
+_FINAL_PROOFS = (Proof.AUDITED.value, Proof.DISPUTED.value)  # nothing more is to come of these
 
 
 class TradingSession:
@@ -211,7 +212,7 @@ class TradingSession:
     def _join(self, slot: LedgerSlot) -> None:
         """Take a slot up where it stands, whatever of it was missed."""
         record = self._state.record(slot.slot)
-        if record is not None and record.phase == "settled" and record.proof != Proof.NONE.value:
+        if record is not None and record.phase == "settled" and record.proof in _FINAL_PROOFS:
             return
         self._course.seen(slot)
         if slot.phase in (LedgerPhase.QUOTING, LedgerPhase.CLOSED, LedgerPhase.FINAL):

@@ -13,7 +13,7 @@ from light_node.chain.auditor import Audit
 from light_node.chain.errors import CommitHashMismatch, NotVerified
 from light_node.chain.status import Level
 from light_node.fabric.errors import Unavailable
-from tests.wallet_app.trading.house import House, Market
+from tests.wallet_app.trading.house import FakeNode, House, Market
 from wallet_app.trading import node as module
 from wallet_app.trading.node import LightNodeAdapter
 from wallet_app.trading.proofs import Audited, Claim, Proven, Prover
@@ -162,3 +162,15 @@ def test_a_slot_that_does_not_follow_is_disputed_and_said(
     house = settled(Audited(Proof.DISPUTED, str(DIFFERENCE)))
     assert house.slot().proof is Proof.DISPUTED
     assert any("does not follow from quotes and readings" in text for text in house.said("error"))
+
+
+def test_an_audit_that_a_stop_cut_short_is_made_up_for_at_the_next_start(
+    market: Market, house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.start()
+    market.run_until_settled()
+    assert house.slot().proof is Proof.AGREED
+    house.kill()
+    monkeypatch.setattr(FakeNode, "audit", lambda *_: Audited(Proof.AUDITED))
+    later = house.again()
+    assert later.slot().proof is Proof.AUDITED
