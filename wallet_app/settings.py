@@ -83,6 +83,14 @@ SETTINGS = (
         "what it would physically avoid or earn",
         choices=("linear", "physical"),
     ),
+    Setting(
+        "risk_permille",
+        0,
+        "how much bad outcomes count before the others' quotes are public, 1/1000: 0 the average "
+        "only, 1000 the worst tenth only",
+        0,
+        1000,
+    ),
     Setting("limit_min_sell_price", 0, "the agent never sells below this, ticks", 0, 10**9),
     Setting("limit_max_buy_price", 10**9, "the agent never buys above this, ticks", 0, 10**9),
     Setting("limit_energy_wh", 50_000, "largest quote of the agent, Wh", 0, 10**9),

@@ -141,7 +141,18 @@ class SuggestionCard(Card):
     def _show_certificate(self, suggestion: SuggestionView, currency: str) -> None:
         self._certificate.show()
         regret = suggestion.regret_money
-        if suggestion.estimated or regret is None:
+        set_tip(self._certificate, "\n".join(suggestion.explanation))
+        if suggestion.chance_permille is not None:
+            text = tr(
+                "Estimate: brings {low} to {high} {currency} in 80 of 100 cases",
+                low=fmt.money(suggestion.low_money or 0, 4, sign=True),
+                high=fmt.money(suggestion.high_money or 0, 4, sign=True),
+                currency=currency,
+            )
+            if suggestion.record:
+                text += "\n" + suggestion.record
+            self._certificate.show_state("unknown", text)
+        elif suggestion.estimated or regret is None:
             text = tr("Estimate: others' quotes are not public before the first standing")
             self._certificate.show_state("unknown", text)
         elif regret == 0:

@@ -54,14 +54,17 @@ def explain(suggestion: Suggestion, record: TrackRecord | None = None) -> tuple[
     else:
         lines.append(tr("The others' quotes are estimated; nothing is proved before round 1 ends."))
     if record is not None:
-        lines.append(
-            tr(
-                "The last {count} suggestions expected {expected} together and brought {real}; "
-                "the plain quotes would have brought {honest}.",
-                count=record.count,
-                expected=in_money(record.expected_money),
-                real=in_money(record.real_money),
-                honest=in_money(record.honest_money),
-            )
-        )
+        lines.append(past_record(record))
     return tuple(lines)
+
+
+def past_record(record: TrackRecord) -> str:
+    """Say in one sentence how past suggestions did."""
+    return tr(
+        "The last {count} suggestions expected {expected} together and brought {real}; "
+        "the plain quotes would have brought {honest}.",
+        count=record.count,
+        expected=in_money(record.expected_money),
+        real=in_money(record.real_money),
+        honest=in_money(record.honest_money),
+    )

@@ -33,7 +33,14 @@ from wallet_app.strategy.reservation import (
     average_price,
     clip,
 )
-from wallet_app.strategy.scenarios import NEUTRAL, PastBook, Risk, Scenarios, draw
+from wallet_app.strategy.scenarios import (
+    MAX_SCENARIOS,
+    NEUTRAL,
+    PastBook,
+    Risk,
+    Scenarios,
+    draw,
+)
 from wallet_app.strategy.wording import in_currency, unsold, why, why_estimated
 
 PHYSICAL = PhysicalModel()
@@ -82,6 +89,8 @@ class Suggestion:
     chance_permille: int | None = None
     low_money: MoneyWhTick | None = None
     high_money: MoneyWhTick | None = None
+    scenarios: int = 0  # how many past books the estimate rests on
+    tranches: tuple[Tranche, ...] = ()  # the energy by its worth outside the market
 
 
 def suggest(
@@ -93,11 +102,13 @@ def suggest(
     *,
     zone: tzinfo = UTC,
     risk: Risk = NEUTRAL,
+    scenarios: int = MAX_SCENARIOS,
 ) -> Suggestion:
     """Return the quote to place in ``slot`` (see the module's text).
 
     ``history`` are final books of past slots, used before the first standing; ``zone`` tells which
-    hours and days of them are alike, ``risk`` how much their worst outcomes count.
+    hours and days of them are alike, ``risk`` how much their worst outcomes count, ``scenarios``
+    how many are drawn.
     """
     tranches = _tranches(slot, bounds, own)
     if not tranches:
@@ -105,7 +116,7 @@ def suggest(
     side = Side.SELL if own.net_wh < 0 else Side.BUY
     if standing is not None:
         return _respond(bounds, own, side, tranches, standing)
-    books = draw(history, slot, zone)
+    books = draw(history, slot, zone, scenarios)
     if not books:
         return _honest(bounds, side, tranches)
     return _estimate(slot, bounds, own.participant, side, tranches, books, risk)
@@ -156,14 +167,15 @@ def _respond(
         energy=EnergyWh(best_amount),
         price=best.price,
         honest_price=honest,
-        expected_money=_total(side, tranches, best.payoff),
-        honest_money=_total(side, tranches, payoff(plain)),
+        expected_money=total_money(side, tranches, best.payoff),
+        honest_money=total_money(side, tranches, payoff(plain)),
         grid_only_money=_grid_only(bounds, side, energy),
         regret=proof.gain,
         estimated=False,
         reason=why(side, honest, best, plain),
         unsold=unsold(side, tranches, best.outcome.energy),
-        own_battery_money=_total(side, tranches, 0),
+        own_battery_money=total_money(side, tranches, 0),
+        tranches=tuple(tranches),
     )
 
 
@@ -191,13 +203,14 @@ def _estimate(
         base,
         energy=EnergyWh(amount),
         price=best.price,
-        expected_money=_total(side, tranches, best.payoff),
-        honest_money=_total(side, tranches, plain.payoff),
+        expected_money=total_money(side, tranches, best.payoff),
+        honest_money=total_money(side, tranches, plain.payoff),
         reason=why_estimated(side, honest, best),
         unsold=unsold(side, tranches, best.energy),
         chance_permille=best.chance_permille,
-        low_money=_total(side, tranches, best.low),
-        high_money=_total(side, tranches, best.high),
+        low_money=total_money(side, tranches, best.low),
+        high_money=total_money(side, tranches, best.high),
+        scenarios=best.scenarios,
     )
 
 
@@ -205,7 +218,7 @@ def _honest(bounds: PriceBounds, side: Side, tranches: Sequence[Tranche]) -> Sug
     """Suggest the reservation price: nothing is known of the others, so nothing is promised."""
     energy = EnergyWh(sum(t.energy_wh for t in tranches))
     honest = average_price(tranches)
-    outside = _total(side, tranches, 0)
+    outside = total_money(side, tranches, 0)
     return Suggestion(
         side=side,
         energy=energy,
@@ -223,6 +236,7 @@ def _honest(bounds: PriceBounds, side: Side, tranches: Sequence[Tranche]) -> Sug
         ),
         unsold=unsold(side, tranches, EnergyWh(0)),
         own_battery_money=outside,
+        tranches=tuple(tranches),
     )
 
 
@@ -249,7 +263,8 @@ def _parts(side: Side, tranches: Sequence[Tranche]) -> list[Sequence[Tranche]]:
     return [ordered[: count + 1] for count in range(len(ordered))]
 
 
-def _total(side: Side, tranches: Sequence[Tranche], payoff: int) -> MoneyWhTick:
+def total_money(side: Side, tranches: Sequence[Tranche], payoff: int) -> MoneyWhTick:
+    """Return what all the energy brings when the market brings ``payoff`` over its worth."""
     outside = sum(t.energy_wh * t.price for t in tranches)
     return MoneyWhTick(payoff + (outside if side is Side.SELL else -outside))
 

@@ -19,9 +19,12 @@ from light_node.market.units import EnergyWh, MoneyWhTick, PriceTick
 from light_node.mtc.timetable import Timetable
 from wallet_app.i18n import tr
 from wallet_app.meter.recording import RecordingError
+from wallet_app.strategy.explain import explain, past_record
 from wallet_app.strategy.forecast import SlotEnergy
 from wallet_app.strategy.limits import DayTotals, Limits, Verdict, check
+from wallet_app.strategy.record import Promise, TrackRecord, kept, track_record
 from wallet_app.strategy.suggest import Suggestion
+from wallet_app.trading.books import MAX_BOOK_QUOTES, FinalBook
 from wallet_app.trading.history import History, SlotRecord
 from wallet_app.trading.lane import Timetabler
 from wallet_app.trading.live import Inverter, LiveFeed
@@ -101,6 +104,8 @@ class Course:
         come again after a restart.
         """
         self._t.state.amend(slot.slot, phase=slot.phase.value, round=slot.round)
+        if standing.final:
+            self.keep_book(slot, standing)
         published = slot.round if slot.phase is LedgerPhase.FINAL else slot.round - 1
         before = (LedgerPhase.QUOTING, LedgerPhase.CLOSED, LedgerPhase.FINAL)
         if slot.phase not in before or standing.round < published:
@@ -117,6 +122,20 @@ class Course:
             self._t.state.set_agent(self._t.state.agent, suggestion.reason)
             return
         self._decide(slot, suggestion)
+
+    def keep_book(self, slot: LedgerSlot, standing: Standing) -> None:
+        """Keep a slot's final book, and hold what was suggested for it against it."""
+        if self._t.history.has_book(slot.slot):
+            return
+        if len(standing.quotes) > MAX_BOOK_QUOTES or len(standing.standing) > MAX_BOOK_QUOTES:
+            return
+        bounds = PriceBounds(PriceTick(slot.floor), PriceTick(slot.cap))
+        final = FinalBook(slot.interval, bounds, standing.book)
+        promise = self._t.history.open_promise(slot.slot)
+        if promise is not None:
+            self._t.history.judge(slot.slot, kept(promise, self._me, bounds, standing.book))
+        self._t.planner.remember(final.past)
+        self._t.history.add_book(final)
 
     def cleared(self, slot: LedgerSlot, price: PriceTick | None, own_wh: EnergyWh) -> None:
         """Note what was matched and prepare the battery for delivery."""
@@ -233,9 +252,21 @@ class Course:
             plan,
             quoted=quoted,
             book=standing.book if standing else None,
+            tariffs=self._tariffs_after(slot),
         )
-        self._t.state.set_suggestion(_suggestion_view(slot.slot, suggestion))
+        record = None
+        if standing is None:
+            record = track_record(self._t.history.judged())
+            promise = Promise.of(suggestion)
+            if promise is not None and slot.round == 1:
+                self._t.history.promise(slot.slot, promise)
+        self._t.state.set_suggestion(_suggestion_view(slot.slot, suggestion, record))
         return suggestion
+
+    def _tariffs_after(self, slot: LedgerSlot) -> dict[Slot, PriceBounds]:
+        """Return the tariffs of the slots after ``slot`` that the ledger has announced."""
+        later = (r for r in self._t.state.records() if r.slot > slot.slot)
+        return {parse(r.slot): PriceBounds(PriceTick(r.floor), PriceTick(r.cap)) for r in later}
 
     def _decide(self, slot: LedgerSlot, suggestion: Suggestion) -> None:
         """Act as far as the user lets the agent."""
@@ -340,7 +371,9 @@ class Course:
         self._t.wake_sender()
 
 
-def _suggestion_view(slot: str, suggestion: Suggestion) -> SuggestionView:
+def _suggestion_view(
+    slot: str, suggestion: Suggestion, record: TrackRecord | None
+) -> SuggestionView:
     return SuggestionView(
         slot=slot,
         side=suggestion.side.value if suggestion.side else "",
@@ -354,6 +387,11 @@ def _suggestion_view(slot: str, suggestion: Suggestion) -> SuggestionView:
         estimated=suggestion.estimated,
         reason=suggestion.reason,
         unsold=suggestion.unsold,
+        chance_permille=suggestion.chance_permille,
+        low_money=suggestion.low_money,
+        high_money=suggestion.high_money,
+        record=past_record(record) if record is not None else "",
+        explanation=explain(suggestion, record),
     )
 
 

@@ -18,6 +18,9 @@ from light_node.market.slots import Slot, parse
 from light_node.market.units import EnergyWh, MoneyWhTick, PriceTick
 from wallet_app.database import DatabaseError, open_database
 from wallet_app.strategy.forecast import SlotEnergy
+from wallet_app.strategy.record import Kept, Promise
+from wallet_app.trading import books
+from wallet_app.trading.books import FinalBook
 from wallet_app.trading.view import EventView, Phase, Proof, SlotView
 
 _VERSION = 1
@@ -45,8 +48,29 @@ CREATE TABLE IF NOT EXISTS facts (
     name TEXT PRIMARY KEY,
     value TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS books (
+    slot TEXT PRIMARY KEY,
+    start INTEGER NOT NULL,
+    floor INTEGER NOT NULL,
+    cap INTEGER NOT NULL,
+    quotes INTEGER NOT NULL,
+    book BLOB NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS books_by_start ON books(start, quotes);
+CREATE TABLE IF NOT EXISTS promises (
+    slot TEXT PRIMARY KEY,
+    start INTEGER NOT NULL,
+    promise TEXT NOT NULL,
+    expected_money INTEGER NOT NULL,
+    real_money INTEGER,
+    honest_money INTEGER
+) STRICT, WITHOUT ROWID;
 """
 _KEPT_EVENTS = 2000
+_KEPT_PROMISES = 5000
+_DAY_S = 86_400
+_FIRST, _LAST = datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)
+_JUDGED = 100  # the newest suggestions that the track record is about
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +198,91 @@ class History:
             (_text(since),),
         )
         return [SlotEnergy(datetime.fromisoformat(s), length, net) for s, length, net in rows]
+
+    def add_book(self, final: FinalBook) -> None:
+        """Keep a slot's final book; one is kept once. The oldest and too large ones are left out.
+
+        At most 3,000 books, half a million quotes and 400 days (:mod:`.books`).
+        """
+        count = len(final.book.quotes)
+        if count > books.MAX_BOOK_QUOTES:
+            return
+        row = (
+            final.slot.id,
+            final.slot.start,
+            final.bounds.floor,
+            final.bounds.cap,
+            count,
+            books.packed(final.book),
+        )
+        self._execute("INSERT OR IGNORE INTO books VALUES (?,?,?,?,?,?)", row)
+        self._execute(
+            "DELETE FROM books WHERE start < (SELECT max(start) FROM books) - ? OR slot IN ("
+            " SELECT slot FROM (SELECT slot, row_number() OVER newest AS place,"
+            " sum(quotes) OVER newest AS upto FROM books"
+            " WINDOW newest AS (ORDER BY start DESC, slot ROWS UNBOUNDED PRECEDING))"
+            " WHERE place > ? OR upto > ?)",
+            (books.MAX_AGE_DAYS * _DAY_S, books.MAX_BOOKS, books.MAX_KEPT_QUOTES),
+        )
+
+    def has_book(self, slot: str) -> bool:
+        """Tell whether the final book of ``slot`` is kept."""
+        return bool(self._query("SELECT 1 FROM books WHERE slot=?", (slot,)))
+
+    def final_books(self, start: datetime = _FIRST, end: datetime = _LAST) -> list[FinalBook]:
+        """Return the final books of slots that start in [start, end), ascending; by default all.
+
+        ``DatabaseError`` for one that is damaged.
+        """
+        rows = self._query(
+            "SELECT slot, floor, cap, book FROM books WHERE start>=? AND start<? ORDER BY start",
+            (start.timestamp(), end.timestamp()),
+        )
+        try:
+            return [books.unpacked(*row) for row in rows]
+        except ValueError as error:
+            raise DatabaseError(f"cannot read the history: {error}; restore a backup") from error
+
+    def promise(self, slot: str, promise: Promise) -> None:
+        """Keep what the first estimate for ``slot`` promised; later ones change nothing."""
+        self._execute(
+            "INSERT OR IGNORE INTO promises VALUES (?,?,?,?,NULL,NULL)",
+            (slot, parse(slot).start, books.promise_text(promise), promise.expected_money),
+        )
+        self._execute(
+            "DELETE FROM promises WHERE start < (SELECT min(start) FROM (SELECT start"
+            " FROM promises ORDER BY start DESC LIMIT ?))",
+            (_KEPT_PROMISES,),
+        )
+
+    def open_promise(self, slot: str) -> Promise | None:
+        """Return the promise made for ``slot`` as long as it is not known what became of it."""
+        rows = self._query(
+            "SELECT promise FROM promises WHERE slot=? AND real_money IS NULL", (slot,)
+        )
+        try:
+            return books.promise_from(rows[0][0]) if rows else None
+        except ValueError as error:
+            raise DatabaseError(f"cannot read the history: {error}; restore a backup") from error
+
+    def judge(self, slot: str, found: Kept) -> None:
+        """Note what became of the promise made for ``slot``."""
+        self._execute(
+            "UPDATE promises SET real_money=?, honest_money=? WHERE slot=?",
+            (found.real_money, found.honest_money, slot),
+        )
+
+    def judged(self, limit: int = _JUDGED) -> list[Kept]:
+        """Return the newest ``limit`` promises with what became of them, ascending."""
+        rows = self._query(
+            "SELECT expected_money, real_money, honest_money FROM promises"
+            " WHERE real_money IS NOT NULL ORDER BY start DESC LIMIT ?",
+            (limit,),
+        )
+        return [
+            Kept(MoneyWhTick(expected), MoneyWhTick(real), MoneyWhTick(honest))
+            for expected, real, honest in reversed(rows)
+        ]
 
     def fact(self, name: str) -> str | None:
         """Return a named fact, such as the last event block seen."""

@@ -5,6 +5,7 @@ commands. What has to reach the ledger goes into the outbox; what the screens sh
 :class:`~wallet_app.trading.view.WalletView` built from immutable records.
 """
 
+import logging
 import threading
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
@@ -28,6 +29,7 @@ from wallet_app.trading.proofs import Audited, Claim, Node, Prover
 from wallet_app.trading.sender import Sender
 from wallet_app.trading.view import AgentMode, Change, Proof, SlotView, WalletView
 
+_log = logging.getLogger(__name__)
 _RETRY_S = 2.0
 _AGAIN = timedelta(seconds=2)
 _COMMAND_S = 10.0
@@ -72,6 +74,8 @@ class TradingSession:
         """
         for energy in self._t.history.energies(self._state.market_now() - timedelta(days=70)):
             self._t.planner.learn(energy)
+        for final in self._t.history.final_books():
+            self._t.planner.remember(final.past)
         self._lane.start()
         self._sender.start()
         self._prover.start()
@@ -182,8 +186,10 @@ class TradingSession:
             first, end = (
                 f"{t:%Y-%m-%dT%H:%MZ}" for t in (now - timedelta(days=1), now + timedelta(days=2))
             )
-            for slot in self._t.reader.slots(first, end):
+            slots = self._t.reader.slots(first, end)
+            for slot in slots:
                 self._join(slot)
+            self._lane.put(lambda: self._recall_books(slots))
         except FabricError as error:
             self._unanswered(error)
             self._again("catch up", self._catch_up)
@@ -208,6 +214,27 @@ class TradingSession:
                 deadline=now + timedelta(days=3650),
             )
             self._sender.wake()
+
+    def _recall_books(self, slots: list[LedgerSlot]) -> None:
+        """Take the final books that were missed into the record: one, then what else waits.
+
+        Newest first: the likeliest guide to the slot that is open now.
+        """
+        over = (LedgerPhase.CLEARED, LedgerPhase.SETTLING, LedgerPhase.SETTLED)
+        missed = [s for s in slots if s.phase in over and not self._t.history.has_book(s.slot)]
+        if not missed or self.stopping:
+            return
+        newest = max(missed, key=lambda slot: slot.interval)
+        missed.remove(newest)
+        try:
+            self._course.keep_book(newest, self._t.reader.standing(newest.slot, newest.round))
+        except (ContractRefused, jsonio.JsonError) as error:
+            _log.warning("the book of %s is not to be had: %s", newest.slot, error)
+        except FabricError as error:
+            self._unanswered(error)
+            return  # the next time the market answers, all that is missing is asked for again
+        if missed:
+            self._lane.put(lambda: self._recall_books(missed))
 
     def _join(self, slot: LedgerSlot) -> None:
         """Take a slot up where it stands, whatever of it was missed."""

@@ -78,6 +78,11 @@ class SuggestionView:
     estimated: bool  # no standing exists yet: opponents are estimated
     reason: str  # one sentence
     unsold: str  # what happens to energy that finds no partner
+    chance_permille: int | None = None  # of an estimate: the chance to trade anything
+    low_money: MoneyWhTick | None = None  # one time in ten it is expected to bring less
+    high_money: MoneyWhTick | None = None  # one time in ten more
+    record: str = ""  # how past estimates did, in one sentence
+    explanation: tuple[str, ...] = ()  # all of it, a sentence a line
 
 
 @dataclass(frozen=True, slots=True)
