@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import sys
 from datetime import date
 from itertools import pairwise
 from typing import Any
@@ -13,6 +14,14 @@ from light_node.market.quotes import MAX_ID_LENGTH, PriceBounds
 from light_node.market.slots import parse
 from light_node.market.units import MAX_ENERGY_WH, MAX_PRICE_TICK, EnergyWh, PriceTick
 from wallet_app.commands.suggest import read_battery, read_public_book, read_reservation
+from wallet_app.commands.wallet_options import one_line_errors
+from wallet_app.commands.wallet_record import (
+    add_record,
+    add_stored,
+    day_as_json,
+    open_record,
+    stored_wh,
+)
 from wallet_app.strategy.battery import BatteryError
 from wallet_app.strategy.replay import Home, PastSlot, Replay, Strategy, replay
 from wallet_app.strategy.wording import in_currency, in_kwh, in_money
@@ -27,6 +36,7 @@ The record is JSON, integers only (energies in Wh, prices in ticks of 0.0001 cur
               "quotes": [{"id", "side", "energy_wh", "price"}, ...],
               "previous_standing": ["id", ...]}, ...]}
 net_wh is what the meter measured (load less generation), quotes the final book with the own quote.
+With --wallet the wallet's own record is taken: final books, readings, battery, time zone.
 The others' quotes stay as they were: nobody can know how they would have answered.
 """
 
@@ -36,7 +46,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = _HELP
     parser.add_argument("day", metavar="DAY", help="local day, such as 2026-06-21")
-    parser.add_argument("--record", metavar="FILE", required=True, help="what happened, as JSON")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--record", metavar="FILE", help="what happened, as JSON")
+    add_record(source)
+    add_stored(parser)
     parser.add_argument(
         "--strategy",
         action="append",
@@ -55,13 +68,14 @@ def execute(arguments: argparse.Namespace) -> int:
         day = date.fromisoformat(arguments.day)
     except ValueError:
         raise commandline.InputError("DAY is a date such as 2026-06-21") from None
-    value = commandline.read_json(arguments.record)
+    name = arguments.wallet or arguments.record
+    value = _own_day(arguments, day) if arguments.wallet else commandline.read_json(name)
     try:
         record = jsonio.mapping(value, "the record")
         home = _home(record, arguments.battery_wh)
         slots = _slots(record, day, arguments.floor, arguments.cap)
     except (jsonio.JsonError, MarketError, BatteryError) as error:
-        raise commandline.InputError(f"{arguments.record}: {error}") from error
+        raise commandline.InputError(f"{name}: {error}") from error
     chosen = [Strategy(s) for s in arguments.strategy or [s.value for s in Strategy]]
     found = [replay(slots, home, strategy) for strategy in chosen]
     if arguments.json:
@@ -69,6 +83,17 @@ def execute(arguments: argparse.Namespace) -> int:
     else:
         _print_table(day, found)
     return commandline.GOOD
+
+
+def _own_day(arguments: argparse.Namespace, day: date) -> dict[str, Any]:
+    """Return the day as the wallet's record has it; says which slots had to be left out."""
+    with one_line_errors(), open_record(arguments.wallet) as record:
+        stored = stored_wh(record, arguments.stored_wh)
+        value, without = day_as_json(record, day, stored)
+    if without:
+        more = f" and {len(without) - 1} more" if len(without) > 1 else ""
+        print(f"left out, no meter reading: {without[0]}{more}", file=sys.stderr)
+    return value
 
 
 def _home(record: dict[str, Any], capacity_wh: int | None) -> Home:

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+from datetime import timedelta
 from typing import Any
 
 from light_node import commandline, jsonio
@@ -11,11 +12,22 @@ from light_node.market.errors import MarketError
 from light_node.market.quotes import MAX_ID_LENGTH, PriceBounds
 from light_node.market.slots import Slot, parse
 from light_node.market.units import MAX_ENERGY_WH, MAX_PRICE_TICK, EnergyWh, PriceTick
+from wallet_app.commands.wallet_options import one_line_errors
+from wallet_app.commands.wallet_record import (
+    WalletRecord,
+    add_record,
+    add_stored,
+    open_record,
+    stored_wh,
+)
 from wallet_app.strategy.battery import EMPTY, NO_BATTERY, Battery, BatteryError, BatteryState
 from wallet_app.strategy.explain import explain
 from wallet_app.strategy.game import PublicBook
+from wallet_app.strategy.record import TrackRecord, track_record
 from wallet_app.strategy.reservation import LinearModel, PhysicalModel
 from wallet_app.strategy.suggest import OwnPosition, Suggestion, suggest
+from wallet_app.trading.planner import Planner
+from wallet_app.trading.setup import standard_prior
 
 SUMMARY = "Suggest a quote for a slot, and say why."
 
@@ -36,26 +48,84 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = _HELP
-    parser.add_argument("file", metavar="FILE", help="the position as JSON; - reads standard input")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "file", metavar="FILE", nargs="?", help="the position as JSON; - reads standard input"
+    )
+    add_record(source)
+    parser.add_argument(
+        "--slot",
+        metavar="SLOT",
+        help="with --wallet: for which slot (default: the one after the last in the record)",
+    )
+    add_stored(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Print the suggestion; ``InputError`` if the file cannot be used."""
+    if arguments.wallet:
+        found, record = _from_wallet(arguments)
+    else:
+        found, record = _from_file(arguments), None
+    if arguments.json:
+        commandline.print_json(_to_json(found, record))
+    else:
+        for line in explain(found, record):
+            print(line)
+    return commandline.GOOD
+
+
+def _from_file(arguments: argparse.Namespace) -> Suggestion:
     name = "standard input" if arguments.file == "-" else arguments.file
     value = commandline.read_json(arguments.file)
     try:
         fields = jsonio.mapping(value, "the position")
         slot = parse(jsonio.string(fields, "slot"))
-        found = _suggested(fields, slot)
+        return _suggested(fields, slot)
     except (jsonio.JsonError, MarketError, BatteryError) as error:
         raise commandline.InputError(f"{name}: {error}") from error
-    if arguments.json:
-        commandline.print_json(_to_json(found))
-    else:
-        for line in explain(found):
-            print(line)
-    return commandline.GOOD
+
+
+def _from_wallet(arguments: argparse.Namespace) -> tuple[Suggestion, TrackRecord | None]:
+    """Return what the wallet's own record says, and how past suggestions did."""
+    try:
+        wanted = parse(arguments.slot) if arguments.slot else None
+    except MarketError as error:
+        raise commandline.InputError(f"--slot: {error}") from error
+    with one_line_errors(), open_record(arguments.wallet) as record:
+        stored = stored_wh(record, arguments.stored_wh)
+        suggested = _of_record(record, wanted, stored)
+        return suggested, track_record(record.history.judged())
+
+
+def _of_record(record: WalletRecord, wanted: Slot | None, stored: int) -> Suggestion:
+    """Suggest as the wallet did or would: with what was known when the slot opened.
+
+    Where the slot's final book is kept, the answer is to that one, and a certificate.
+    """
+    history, settings = record.history, record.settings
+    newest = history.newest()
+    if newest is None:
+        raise commandline.InputError("the record holds no slot yet: let the wallet trade first")
+    slot = wanted or parse(newest.slot).next
+    known = history.get(slot.id) or newest
+    opened = slot.starts_at - timedelta(seconds=slot.length_s)
+    planner = Planner(settings, record.participant, standard_prior(settings, opened))
+    for energy in history.energies(opened - timedelta(days=70)):
+        if energy.start + timedelta(seconds=energy.length_s) <= opened:
+            planner.learn(energy)
+    final = history.final_books(slot.starts_at, slot.ends_at)
+    for past in history.final_books(end=slot.starts_at):
+        planner.remember(past.past)
+    book = final[0].book if final else None
+    return planner.suggest(
+        slot,
+        PriceBounds(PriceTick(known.floor), PriceTick(known.cap)),
+        planner.plan(slot, stored, opened),
+        quoted=book.quote_of(record.participant) if book else None,
+        book=book,
+    )
 
 
 def read_battery(fields: dict[str, Any]) -> tuple[Battery, BatteryState]:
@@ -120,9 +190,10 @@ def _suggested(fields: dict[str, Any], slot: Slot) -> Suggestion:
     return suggest(slot, bounds, own, book if "quotes" in fields else None)
 
 
-def _to_json(found: Suggestion) -> dict[str, Any]:
+def _to_json(found: Suggestion, record: TrackRecord | None) -> dict[str, Any]:
     result = dataclasses.asdict(found)
     result["side"] = found.side.value if found.side else None
     result["energy_wh"] = result.pop("energy")
-    result["explanation"] = list(explain(found))
+    result["explanation"] = list(explain(found, record))
+    result["record"] = dataclasses.asdict(record) if record is not None else None
     return result

@@ -67,6 +67,8 @@ CREATE TABLE IF NOT EXISTS promises (
 ) STRICT, WITHOUT ROWID;
 """
 _KEPT_EVENTS = 2000
+PARTICIPANT = "participant"
+"""Name of the fact that says whose history it is."""
 _KEPT_PROMISES = 5000
 _DAY_S = 86_400
 _FIRST, _LAST = datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)
@@ -157,6 +159,11 @@ class History:
     def get(self, slot: str) -> SlotRecord | None:
         """Return the record of ``slot``."""
         rows = self._query("SELECT record FROM slots WHERE slot=?", (slot,))
+        return _record(rows[0][0]) if rows else None
+
+    def newest(self) -> SlotRecord | None:
+        """Return the record of the latest slot, None while there is none."""
+        rows = self._query("SELECT record FROM slots ORDER BY start DESC, slot LIMIT 1", ())
         return _record(rows[0][0]) if rows else None
 
     def between(self, start: datetime, end: datetime) -> list[SlotRecord]:

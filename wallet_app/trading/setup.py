@@ -27,7 +27,7 @@ from wallet_app.settings import Settings
 from wallet_app.strategy.forecast import SlotEnergy
 from wallet_app.strategy.limits import Limits
 from wallet_app.trading.course import Tools
-from wallet_app.trading.history import History
+from wallet_app.trading.history import PARTICIPANT, History
 from wallet_app.trading.lane import Lane, Timetabler
 from wallet_app.trading.ledger import Ledger
 from wallet_app.trading.live import Inverter, LiveFeed
@@ -93,6 +93,7 @@ class RunningWallet:
         opened.callback(self._readings.close)
         self._history = History(wallet.directory / "history.sqlite")
         opened.callback(self._history.close)
+        self._history.set_fact(PARTICIPANT, wallet.participant)
         self._outbox = Outbox(wallet.directory / "outbox.sqlite")
         opened.callback(self._outbox.close)
         self._meter: MeterSession | None = None

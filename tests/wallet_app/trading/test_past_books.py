@@ -223,7 +223,7 @@ def test_a_cautious_household_takes_the_safer_price() -> None:
         Settings({"risk_permille": 1001})
 
 
-BATTERY = {
+BATTERY: dict[str, int | str] = {
     "reservation_model": "physical",
     "battery_capacity_wh": 10_000,
     "battery_efficiency_permille": 1000,
