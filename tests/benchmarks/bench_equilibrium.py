@@ -8,11 +8,13 @@ installed, they solve the same small games in the same run, and must list our pr
 
 import importlib
 import itertools
+import os
 import random
 import time
 import tracemalloc
 from collections.abc import Callable
 from datetime import UTC
+from pathlib import Path
 
 import numpy as np
 
@@ -22,12 +24,14 @@ from light_node.market.slots import Slot, parse
 from light_node.market.units import EnergyWh, PriceTick
 from wallet_app.strategy.equilibrium import solve
 from wallet_app.strategy.ladder import Players
+from wallet_app.strategy.plot import Line, Panel, figure
 from wallet_app.strategy.reservation import Tranche
 from wallet_app.strategy.scenarios import NEUTRAL, PastBook, Risk, Scenarios, draw
 
 SLOT = parse("2026-06-21T10:00Z/PT60M")
 BOUNDS = PriceBounds(PriceTick(4_000), PriceTick(11_000))
 MILLION = 1_000_000
+PLOT = "EQUILIBRIUM_PLOT"  # names the SVG file to draw the growth into
 GAMES = ((2, 5), (3, 5), (3, 8), (4, 6))  # participants, prices
 SLOWEST_CELLS = {"nashpy": 100, "pygambit": 20_000, "QuantEcon": 20_000}
 
@@ -43,6 +47,7 @@ def run() -> None:
 def _sizes() -> None:
     print("equilibrium and certificate from arrays, process time on one core, ms\n")
     print(f"{'participants':>12}{'median':>9}{'worst':>9}{'median / n log2 n':>19}{'moves':>7}")
+    middles = []
     for count in (10, 100, 1_000, 10_000, 100_000):
         rounds = 40 if count < 50_000 else 12
         times, moves = [], 0
@@ -58,12 +63,31 @@ def _sizes() -> None:
             moves += len(found.moves)
             assert found.max_regret == 0
         middle = sorted(times)[rounds // 2]
+        middles.append((count, middle, max(times)))
         ratio = middle * 1e6 / (count * np.log2(count))
         bar = "#" * max(round(8 * np.log10(middle * 100)), 1)
         print(
             f"{count:>12,}{middle:>9.2f}{max(times):>9.2f}{ratio:>16.1f} ns"
             f"{moves / rounds:>7.1f}  {bar}"
         )
+    if PLOT in os.environ:
+        _draw(middles, Path(os.environ[PLOT]))
+
+
+def _draw(rows: list[tuple[int, float, float]], path: Path) -> None:
+    """Draw median and worst time over the size, with n log n through the largest for the eye."""
+    count, last, _ = rows[-1]
+    per = last / (count * np.log2(count))
+    lines = (
+        Line("median", tuple((n, middle) for n, middle, _ in rows)),
+        Line("worst", tuple((n, worst) for n, _, worst in rows)),
+        Line("n log n through the last median", tuple((n, per * n * np.log2(n)) for n, *_ in rows)),
+    )
+    panel = Panel(
+        "Equilibrium and certificate", "participants", "process time, ms", lines, y_log=True
+    )
+    path.write_text(figure([panel], 1), encoding="utf-8")
+    print(f"\ndrawn: {path}")
 
 
 def _memory() -> None:

@@ -196,6 +196,23 @@ def test_the_certificate_line_claims_no_more_than_is_known(
     assert expected in texts(window.pages["home"])
 
 
+def test_an_estimate_shows_its_spread_and_how_past_ones_did(open_window: Open) -> None:
+    view = full_view()
+    assert view.suggestion
+    suggestion = replace(
+        view.suggestion,
+        regret_money=None,
+        estimated=True,
+        chance_permille=730,
+        low_money=MoneyWhTick(-5_000_000),
+        high_money=MoneyWhTick(12_500_000),
+        record="The last 3 suggestions did well.",
+    )
+    shown = texts(open_window(replace(view, suggestion=suggestion)).pages["home"])
+    assert "Estimate: brings −0.5000 to +1.2500 CNY in 80 of 100 cases" in shown
+    assert "The last 3 suggestions did well." in shown
+
+
 @pytest.mark.parametrize(
     ("state", "expected"),
     [

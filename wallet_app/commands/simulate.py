@@ -2,11 +2,14 @@
 
 import argparse
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 
 from light_node import commandline
-from wallet_app.strategy.simulate import WITHHOLDING_UPTO, Study, study
+from wallet_app.files import write_atomically
+from wallet_app.strategy.plot import figure
+from wallet_app.strategy.simulate import WITHHOLDING_UPTO, Study, panels, study
 
 SUMMARY = "Simulate communities: price uplift, who gains, how often the honest quote is best."
 _LARGEST = 1_000_000
@@ -20,12 +23,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="5,10,50,1000",
         help="sizes of the communities (default %(default)s)",
     )
-    parser.add_argument("--slots", type=int, default=100, help="slots each (default %(default)s)")
+    parser.add_argument(
+        "--slots",
+        metavar="M[,M...]",
+        default="100",
+        help="slots of each size, or one number for all (default %(default)s)",
+    )
     parser.add_argument("--seed", type=int, default=1, help="of the random numbers")
     parser.add_argument(
         "--withholding",
         action="store_true",
         help=f"also ask who gains by offering less (up to {WITHHOLDING_UPTO} participants; slow)",
+    )
+    parser.add_argument(
+        "--plot", metavar="FILE.svg", help="also draw the figures over the sizes, as SVG"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
@@ -33,14 +44,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     """Simulate and print; ``InputError`` for impossible numbers."""
     sizes = _sizes(arguments.participants)
-    if not 1 <= arguments.slots <= 1_000_000:
-        raise commandline.InputError("--slots must be 1 to 1000000")
+    slots = _slots(arguments.slots, len(sizes))
     if arguments.seed < 0:
         raise commandline.InputError("--seed must be 0 or more")
+    plot = _plot_path(arguments.plot) if arguments.plot else None
     found = []
-    for size in sizes:
+    for size, count in zip(sizes, slots, strict=True):
         random = np.random.default_rng([arguments.seed, size])
-        found.append(study(size, arguments.slots, random, withholding=arguments.withholding))
+        found.append(study(size, count, random, withholding=arguments.withholding))
+    if plot is not None:
+        try:
+            write_atomically(plot, figure(panels(found)).encode())
+        except OSError as error:
+            raise commandline.InputError(f"cannot write {plot}: {error.strerror}") from error
     if arguments.json:
         commandline.print_json({"studies": [dataclasses.asdict(s) for s in found]})
     else:
@@ -58,6 +74,29 @@ def _sizes(text: str) -> list[int]:
     if not all(1 <= size <= _LARGEST for size in sizes):
         raise commandline.InputError(f"--participants must be 1 to {_LARGEST}")
     return sizes
+
+
+def _slots(text: str, sizes: int) -> list[int]:
+    try:
+        slots = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise commandline.InputError("--slots takes whole numbers, separated by commas") from None
+    if not all(1 <= count <= _LARGEST for count in slots):
+        raise commandline.InputError(f"--slots must be 1 to {_LARGEST}")
+    if len(slots) not in (1, sizes):
+        raise commandline.InputError(
+            f"--slots has {len(slots)} numbers and --participants {sizes}; give one or as many"
+        )
+    return slots * sizes if len(slots) == 1 else slots
+
+
+def _plot_path(text: str) -> Path:
+    path = Path(text)
+    if path.suffix.lower() != ".svg":
+        raise commandline.InputError("--plot writes SVG: give a file name that ends in .svg")
+    if not path.parent.is_dir():
+        raise commandline.InputError(f"--plot: there is no directory {path.parent}")
+    return path
 
 
 def _print_table(found: list[Study]) -> None:

@@ -6,7 +6,7 @@ with :mod:`wallet_app.strategy.equilibrium`, and compared with the truthful prof
 paper's own iteration. Randomness is a numpy generator passed in.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,7 @@ from light_node.market.units import MONEY_PER_CURRENCY, PriceTick
 from wallet_app.strategy.equilibrium import Equilibrium, Method, iterate, solve, truthful
 from wallet_app.strategy.ladder import Players
 from wallet_app.strategy.paper import iterate_as_printed
+from wallet_app.strategy.plot import Line, Panel
 from wallet_app.strategy.reservation import PAPER_CEILING, PAPER_FLOOR
 from wallet_app.strategy.withholding import best_offer, public_book
 
@@ -126,6 +127,52 @@ def study(
         _permille([s.paper_fails for s in seen]),
         _permille([s.withholding for s in seen]),
         max((s.largest_regret for s in seen), default=0),
+    )
+
+
+def panels(studies: Sequence[Study]) -> tuple[Panel, ...]:
+    """Return the studies as plots over the size: uplift, gainers, honesty, withholding."""
+
+    def line(name: str, value: Callable[[Study], int | None], per: int) -> Line:
+        found = ((s, value(s)) for s in sorted(studies, key=lambda s: s.participants))
+        return Line(name, tuple((s.participants, None if v is None else v / per) for s, v in found))
+
+    size = "households"
+    return (
+        Panel(
+            "Price uplift over the truthful price",
+            size,
+            "uplift, %",
+            (
+                line("both sides move (selected equilibrium)", lambda s: s.uplift_ppm, 10_000),
+                line("only the long side moves", lambda s: s.long_uplift_ppm, 10_000),
+            ),
+            y_log=True,
+        ),
+        Panel(
+            "Who gains by leaving the truth",
+            size,
+            "households per slot",
+            (line("any gain, be it 1 Wh·tick", lambda s: s.gainers_mean_permille, 1000),),
+        ),
+        Panel(
+            "How often the honest quote is best",
+            size,
+            "slots, %",
+            (
+                line("for everybody, exactly", lambda s: s.truthful_permille, 10),
+                line("nobody could gain 0.01 of the currency", lambda s: s.nearly_permille, 10),
+            ),
+        ),
+        Panel(
+            "Withholding, and the paper's iteration",
+            size,
+            "slots, %",
+            (
+                line("somebody gains by offering less", lambda s: s.withholding_permille, 10),
+                line("the paper's iteration fails", lambda s: s.paper_fails_permille, 10),
+            ),
+        ),
     )
 
 

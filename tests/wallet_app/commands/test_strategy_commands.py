@@ -154,3 +154,36 @@ def test_simulate_prints_a_row_per_size(capsys):
 def test_impossible_simulations_are_refused(capsys, options):
     assert main(["simulate", *options]) == 2
     assert options[0] in capsys.readouterr().err
+
+
+def test_simulate_draws_what_it_prints(tmp_path, capsys):
+    path = tmp_path / "communities.svg"
+    options = ["--participants", "5,10", "--slots", "4,2", "--plot", str(path), "--json"]
+    assert main(["simulate", *options]) == 0
+    found = json.loads(capsys.readouterr().out)["studies"]
+    assert [s["slots"] for s in found] == [4, 2]
+    drawn = path.read_text(encoding="utf-8")
+    assert drawn.startswith("<svg")
+    assert "Price uplift" in drawn
+    assert main(["simulate", *options]) == 0
+    assert path.read_text(encoding="utf-8") == drawn
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--plot", "figure.pdf"], ".svg"),
+        (["--plot", "nowhere/at/all.svg"], "no directory"),
+        (["--participants", "5,10", "--slots", "1,2,3"], "as many"),
+        (["--slots", "few"], "--slots"),
+    ],
+)
+def test_impossible_plots_and_slots_are_refused_before_the_work(
+    capsys, monkeypatch, tmp_path, options, named
+):
+    monkeypatch.chdir(tmp_path)
+    assert main(["simulate", *options]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert named in printed.err
+    assert list(tmp_path.iterdir()) == []
