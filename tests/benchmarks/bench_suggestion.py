@@ -23,7 +23,7 @@ DAYS = 21  # of readings
 def run() -> None:
     print("one suggestion on three weeks of quarter hours, best of five, ms\n")
     print(
-        f"{'books':>8}{'quotes':>8}{'scenarios':>11}{'forecast':>10}{'estimate':>10}"
+        f"{'books':>8}{'quotes':>8}{'used':>11}{'forecast':>10}{'estimate':>10}"
         f"{'and look-ahead':>16}"
     )
     for books, quotes in SIZES:

@@ -191,6 +191,8 @@ def _estimate(
     """Answer before any standing: the best price over scenarios, all the energy or a part."""
     base = _honest(bounds, side, tranches)
     honest = base.honest_price
+    # A book may be drawn more than once; the user is told what is really known.
+    known = len({book.slot for book in books})
     everything = Scenarios(books, slot, bounds, participant, side, tranches)
     best, plain = everything.best(honest, risk)
     amount = everything.energy
@@ -205,12 +207,12 @@ def _estimate(
         price=best.price,
         expected_money=total_money(side, tranches, best.payoff),
         honest_money=total_money(side, tranches, plain.payoff),
-        reason=why_estimated(side, honest, best),
+        reason=why_estimated(side, honest, best, known),
         unsold=unsold(side, tranches, best.energy),
         chance_permille=best.chance_permille,
         low_money=total_money(side, tranches, best.low),
         high_money=total_money(side, tranches, best.high),
-        scenarios=best.scenarios,
+        scenarios=known,
     )
 
 

@@ -51,14 +51,14 @@ def why(side: Side, honest: PriceTick, best: BestResponse, plain: Outcome) -> st
     return tr(text, **values)
 
 
-def why_estimated(side: Side, honest: PriceTick, best: Expectation) -> str:
-    """Say in one sentence what a price is expected to bring, and from how much."""
+def why_estimated(side: Side, honest: PriceTick, best: Expectation, known: int) -> str:
+    """Say in one sentence what a price is expected to bring, from ``known`` past books."""
     values = {
         "price": in_currency(best.price),
         "honest": in_currency(honest),
         "energy": in_kwh(best.energy),
         "chance": f"{best.chance_permille / 10:.0f}",
-        "count": best.scenarios,
+        "count": known,
     }
     if side is Side.SELL:
         text = (

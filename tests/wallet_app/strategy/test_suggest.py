@@ -149,7 +149,7 @@ def test_history_gives_an_estimate_with_its_chance_and_spread():
     assert answer.expected_money >= answer.honest_money
     assert answer.chance_permille == 1000
     assert answer.low_money <= answer.expected_money <= answer.high_money
-    assert "200 similar past slots" in answer.reason
+    assert "7 similar past slots" in answer.reason
 
 
 def test_explanation_in_full_names_quotes_money_baselines_and_proof():

@@ -54,11 +54,11 @@ def test_the_next_slot_is_estimated_from_the_record(
 ) -> None:
     found = told(capsys, "suggest", "--wallet", str(lived.directory))
     assert (found["estimated"], found["regret"]) == (True, None)
-    assert found["scenarios"] == 200
+    assert found["scenarios"] == 2
     assert found["record"]["count"] == 2
     assert any("The last 2 suggestions" in line for line in found["explanation"])
     assert main(["suggest", "--wallet", str(lived.directory)]) == 0
-    assert "Estimate from 200 similar past slots" in capsys.readouterr().out
+    assert "Estimate from 2 similar past slots" in capsys.readouterr().out
 
 
 def test_a_slot_whose_book_is_kept_is_answered_with_a_certificate(
