@@ -7,11 +7,8 @@ names it, because a half-understood trust root is none.
 
 import base64
 import binascii
-import contextlib
 import json
-import os
 import re
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,6 +18,7 @@ from typing import Any
 from light_node import jsonio
 from light_node.clock import REAL_TIME, MarketTime
 from light_node.fabric.crypto import CryptoError, load_certificates
+from light_node.files import write_atomically
 
 VERSION = 1
 MAX_PROFILE_BYTES = 64 * 1024 * 1024
@@ -181,7 +179,7 @@ class NetworkProfile:
         Readable by its owner only when it holds registrar secrets. ``OSError`` if the disk refuses.
         """
         data = json.dumps(self.to_json(), ensure_ascii=False, indent=1).encode()
-        _replace(path, data, 0o600 if self.registrars else 0o644)
+        write_atomically(path, data, private=bool(self.registrars))
 
 
 def _organization_json(organization: Organization) -> dict[str, Any]:
@@ -363,25 +361,3 @@ def _distinct(names: Iterable[str], what: str) -> None:
         if name in seen:
             raise ProfileError(f"the network profile names the {what} '{name}' twice")
         seen.add(name)
-
-
-def _replace(path: Path, data: bytes, mode: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(mode)
-        Path(name).replace(path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            Path(name).unlink()
-        raise
-    if os.name != "nt":  # the rename must reach the disk too; Windows has no directory handles
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)

@@ -59,7 +59,7 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from wallet_app import files
+from light_node import files
 step = sys.argv[2]
 def die(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)
