@@ -56,7 +56,10 @@ class CaInterface:
 
     def _fields(self, request: CaRequest, path: str) -> dict[str, Any]:
         if request.body:
-            return jsonio.mapping(jsonio.strict_loads(request.body), "the request")
+            try:
+                return jsonio.mapping(jsonio.strict_loads(request.body), "the request")
+            except jsonio.JsonError as error:
+                raise CaFailure(400, 5, f"Invalid request body: {error}") from error
         if request.method == "POST" and path != "cainfo":
             raise CaFailure(400, 4, "Empty request body")
         return {}

@@ -4,7 +4,6 @@ Field by field after ``docs/fabric-protocol.md`` section 5; everything here is f
 """
 
 import base64
-import fnmatch
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,6 +21,11 @@ from light_node.fabric import crypto
 ROLES, MANAGED_ATTRIBUTES = "hf.Registrar.Roles", "hf.Registrar.Attributes"
 """Attributes of a registrar: which types it may register, and with which attributes."""
 _MAX_AFFILIATION_CHARACTERS = 256
+AFFILIATIONS = ("org1", "org1.department1", "org1.department2", "org2", "org2.department1")
+"""What a CA knows besides the root affiliation: the tree Fabric CA starts with."""
+_OWNED_FLAGS = ("hf.Revoker", "hf.IntermediateCA", "hf.GenCRL", "hf.AffiliationMgr")
+_OWNED_ROLES = (ROLES, "hf.Registrar.DelegateRoles")
+_FIXED = ("hf.EnrollmentID", "hf.Type", "hf.Affiliation")
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,23 +157,52 @@ def attributes_of(items: Any) -> list[Attribute]:
 
 
 def check_registrar(caller: Registration, kind: str, attributes: Sequence[Attribute]) -> None:
-    """``CaFailure`` 71 unless ``caller`` may register that type with those attributes."""
-    roles = [role.strip() for role in caller.attribute(ROLES).split(",")]
+    """``CaFailure`` 71 unless ``caller`` may register that type with those attributes.
+
+    Rights cannot be handed on that the caller does not have, and what the CA sets itself cannot
+    be chosen.
+    """
+    roles = _list(caller.attribute(ROLES))
     if "*" not in roles and kind not in roles:
         raise unauthorized()
-    patterns = [p.strip() for p in caller.attribute(MANAGED_ATTRIBUTES).split(",")]
+    managed = _list(caller.attribute(MANAGED_ATTRIBUTES))
     for attribute in attributes:
-        if not any(fnmatch.fnmatchcase(attribute.name, p) for p in patterns if p):
+        if not _managed(attribute.name, managed) or attribute.name in _FIXED:
+            raise unauthorized()
+        if not _may_hand_on(caller, attribute, managed):
             raise unauthorized()
 
 
+def _may_hand_on(caller: Registration, attribute: Attribute, managed: Sequence[str]) -> bool:
+    own = caller.attribute(attribute.name)
+    if attribute.name in _OWNED_FLAGS:
+        return own == "true" and attribute.value in ("", "true", "false")
+    if attribute.name in _OWNED_ROLES:
+        mine = _list(own)
+        return bool(mine) and ("*" in mine or set(_list(attribute.value)) <= set(mine))
+    if attribute.name == MANAGED_ATTRIBUTES:
+        return all(_managed(name, managed) for name in _list(attribute.value))
+    return True
+
+
+def _managed(name: str, patterns: Sequence[str]) -> bool:
+    """Tell whether a registrar's list holds ``name``, or a beginning of it followed by ``*``."""
+    return any(name.startswith(p.rstrip("*")) if p.endswith("*") else name == p for p in patterns)
+
+
+def _list(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
 def affiliation_of(asked: Any, caller: Registration) -> str:
-    """Return the affiliation to register under: the caller's own or one below it."""
+    """Return the affiliation to register under: a known one, the caller's own or below it."""
     if not isinstance(asked, str) or len(asked) > _MAX_AFFILIATION_CHARACTERS:
         raise jsonio.JsonError('"affiliation" must be a short string')
     name = "" if asked == "." else asked or caller.affiliation
     mine = caller.affiliation
     if mine and name != mine and not name.startswith(f"{mine}."):
+        raise unauthorized()
+    if name and name not in AFFILIATIONS:
         raise unauthorized()
     return name
 

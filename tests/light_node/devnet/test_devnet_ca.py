@@ -128,19 +128,21 @@ def test_enrolled_certificate_is_a_valid_identity_with_attributes(caller: Caller
         {"name": "market.permissions", "value": "trade", "ecert": True},
         {"name": "secret.note", "value": "x", "ecert": False},
     ]
-    answer = caller.register(id="hh-001", type="client", attrs=attrs, affiliation="org1.north")
+    answer = caller.register(
+        id="hh-001", type="client", attrs=attrs, affiliation="org1.department1"
+    )
     assert answer.status == 201
     identity = caller.enrolled("hh-001", answer.document["result"]["secret"])
     assert attributes(identity.certificate) == {
         "market.permissions": "trade",
         "hf.EnrollmentID": "hh-001",
         "hf.Type": "client",
-        "hf.Affiliation": "org1.north",
+        "hf.Affiliation": "org1.department1",
     }
     subject = identity.certificate.subject
     units = [a.value for a in subject.get_attributes_for_oid(NameOID.ORGANIZATIONAL_UNIT_NAME)]
     # From the registration alone: the OU "admin" of the request has no effect.
-    assert sorted(units) == ["client", "north", "org1"]
+    assert sorted(units) == ["client", "department1", "org1"]
     assert [a.value for a in subject.get_attributes_for_oid(NameOID.COUNTRY_NAME)] == ["CN"]
     known = caller.ground.config.msps.deserialize(identity.serialized)
     assert known.msp_id == "Org1MSP"
