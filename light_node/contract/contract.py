@@ -41,6 +41,14 @@ QUERIES: Mapping[str, Function] = {
 
 FUNCTIONS: Mapping[str, Function] = {**TRANSACTIONS, **QUERIES}
 
+LONG = frozenset(
+    {
+        "PublishStanding", "ClearSlot", "SettleSlot", "ListSlots", "GetQuotes", "GetStanding",
+        "GetClearing", "GetOrders", "GetReadings", "GetSettlement", "ListParticipants",
+    }
+)  # fmt: skip
+"""Functions whose work grows with what a slot or a list holds; all others take a few reads."""
+
 
 def invoke(invocation: Invocation) -> Response:
     """Run one invocation; refusals come back as responses with status 400 and above.

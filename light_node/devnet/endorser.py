@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
 
+from light_node.contract.chaincodes import Chaincode
 from light_node.contract.stub import Invocation, Response
 from light_node.devnet.access import WRITERS, AccessControl, AccessError
-from light_node.devnet.chaincodes import Chaincode
 from light_node.devnet.simulation import Simulator, StateKeyError
 from light_node.devnet.system_chaincodes import VERSION, SystemChaincodes
 from light_node.devnet.views import PeerView

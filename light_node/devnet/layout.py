@@ -10,10 +10,11 @@ import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from light_node.contract import chaincodes
 from light_node.devnet.errors import PortInUseError
 
 CHANNEL = "market"
-CHAINCODE = "market"
+CHAINCODE = chaincodes.MARKET
 PEER_ORGANIZATIONS = 3
 BFT_CONSENTERS = 4
 RAFT_CONSENTERS = 3

@@ -12,9 +12,9 @@ from hashlib import sha256
 from typing import ClassVar
 
 from light_node.contract import contract
+from light_node.contract.chaincodes import Chaincode
 from light_node.contract.stub import Invocation, Response
 from light_node.devnet import forger as forging
-from light_node.devnet.chaincodes import Chaincode
 from light_node.devnet.dishonest_contract import dishonest
 from light_node.devnet.forger import Forger
 from light_node.devnet.store import StoredBlock

@@ -8,10 +8,10 @@ from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from light_node.contract.chaincodes import Chaincode
 from light_node.contract.stub import Invocation, Response
 from light_node.devnet.blocks import CopyRule
 from light_node.devnet.chain import Chain
-from light_node.devnet.chaincodes import Chaincode
 from light_node.devnet.errors import DevnetError
 from light_node.devnet.forger import Forger
 from light_node.devnet.lies import LIES, Lie

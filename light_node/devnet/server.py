@@ -15,13 +15,13 @@ import grpc
 import grpc.aio
 
 from light_node.clock import Clock
+from light_node.contract.chaincodes import CHAINCODES
 from light_node.devnet import gateway_service, network, orderer_service, peer_service
 from light_node.devnet.access import AccessControl, ChannelRules
 from light_node.devnet.blocks import BlockSigner, CopyRule
 from light_node.devnet.ca_interface import CaInterface
 from light_node.devnet.ca_server import CaServer
 from light_node.devnet.chain import Chain
-from light_node.devnet.chaincodes import CHAINCODES
 from light_node.devnet.endorser import Endorser
 from light_node.devnet.errors import DirectoryError, PortInUseError
 from light_node.devnet.forger import Forger

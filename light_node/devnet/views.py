@@ -8,10 +8,10 @@ what the ledger says. A test that wants a node to lie replaces its view, and onl
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 
+from light_node.contract.chaincodes import Chaincode
 from light_node.contract.stub import Invocation, Response
 from light_node.devnet.blocks import CopyRule, orderer_copy, peer_copy
 from light_node.devnet.chain import Chain
-from light_node.devnet.chaincodes import Chaincode
 from light_node.devnet.layout import Node
 from light_node.devnet.ledger import CommittedBlock
 from light_node.devnet.material import NodeMaterial

@@ -11,13 +11,13 @@ from typing import Any, TypeVar
 
 import pytest
 
+from light_node.contract.chaincodes import CHAINCODES
 from light_node.devnet import network
 from light_node.devnet.access import AccessControl, ChannelRules
 from light_node.devnet.blocks import BlockSigner, CopyRule
 from light_node.devnet.ca import CertificateAuthority
 from light_node.devnet.certificates import issue_identity
 from light_node.devnet.chain import Chain
-from light_node.devnet.chaincodes import CHAINCODES
 from light_node.devnet.endorser import Endorser
 from light_node.devnet.ledger import CommittedBlock, LedgerWriter
 from light_node.devnet.network import Network, Options

@@ -1,6 +1,7 @@
-"""The chaincodes of a devnet: the market contract, and ``kv`` to test and load the network with.
+"""The chaincodes there are: the market contract, and ``kv`` to test and load a network with.
 
-A chaincode is a function of an invocation over :class:`light_node.contract.stub.LedgerState`.
+A chaincode is a function of an invocation over :class:`light_node.contract.stub.LedgerState`; the
+devnet runs it inside its endorser, :mod:`light_node.chaincode` behind a peer of Fabric.
 """
 
 import json
@@ -9,11 +10,10 @@ from collections.abc import Callable, Mapping
 
 from light_node.contract import contract
 from light_node.contract.stub import OK, Invocation, Response
-from light_node.devnet.layout import CHAINCODE
 
 Chaincode = Callable[[Invocation], Response]
 
-KV = "kv"
+MARKET, KV = "market", "kv"
 
 
 def kv(invocation: Invocation) -> Response:
@@ -104,5 +104,17 @@ _FUNCTIONS: Mapping[bytes, tuple[int, Callable[..., Response]]] = {
     b"dice": (1, _dice),
 }
 
-CHAINCODES: Mapping[str, Chaincode] = {CHAINCODE: contract.invoke, KV: kv}
-"""What is committed on the devnet's channel, by name."""
+CHAINCODES: Mapping[str, Chaincode] = {MARKET: contract.invoke, KV: kv}
+"""Every chaincode by its name; all are committed on a devnet's channel."""
+
+FUNCTIONS: Mapping[str, frozenset[bytes]] = {
+    MARKET: frozenset(name.encode() for name in contract.FUNCTIONS),
+    KV: frozenset(_FUNCTIONS),
+}
+"""Names of each chaincode's functions."""
+
+LONG: Mapping[str, frozenset[bytes]] = {
+    MARKET: frozenset(name.encode() for name in contract.LONG),
+    KV: frozenset(),
+}
+"""Of these the ones that may compute for long."""

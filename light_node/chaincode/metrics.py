@@ -1,0 +1,111 @@
+"""What the chaincode server counts, in Prometheus' text format.
+
+Labels hold nothing a caller could invent: functions the chaincode does not have count as "other".
+"""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+_PAUSES = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+
+
+class Metrics:
+    """The counters of one server, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._transactions = Counter(
+            "chaincode_transactions",
+            "Transactions by function and outcome: ok, refused by the contract, failed.",
+            ("function", "outcome"),
+            registry=self.registry,
+        )
+        self._duration = Histogram(
+            "chaincode_transaction_seconds",
+            "From the peer's TRANSACTION to the answer, state calls included.",
+            ("function",),
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self._state_calls = Counter(
+            "chaincode_state_calls",
+            "Requests to peers for state, by message type.",
+            ("type",),
+            registry=self.registry,
+        )
+        self._dropped = Counter(
+            "chaincode_messages_dropped",
+            "Messages of peers that found nobody or were not taken, by reason.",
+            ("reason",),
+            registry=self.registry,
+        )
+        self._streams_ended = Counter(
+            "chaincode_streams_ended",
+            "Streams that ended, by reason: closed by the peer, malformed, cut, stopped.",
+            ("reason",),
+            registry=self.registry,
+        )
+        self.streams = Gauge("chaincode_streams", "Open streams.", registry=self.registry)
+        self.running = Gauge(
+            "chaincode_transactions_running", "Transactions under way.", registry=self.registry
+        )
+        self._gc = Histogram(
+            "chaincode_gc_pause_seconds",
+            "Pauses of the garbage collector, by generation.",
+            ("generation",),
+            buckets=_PAUSES,
+            registry=self.registry,
+        )
+        self._loop = Histogram(
+            "chaincode_loop_pause_seconds",
+            "How much later than due the event loop came round, sampled.",
+            buckets=_PAUSES,
+            registry=self.registry,
+        )
+        self._longest = Gauge(
+            "chaincode_longest_pause_seconds",
+            "Longest pause since the start: of the garbage collector (gc), of the loop (loop).",
+            ("of",),
+            registry=self.registry,
+        )
+        self._longest_seen = {"gc": 0.0, "loop": 0.0}
+
+    def finished(self, function: str, outcome: str, seconds: float) -> None:
+        """Count a transaction that ended."""
+        self._transactions.labels(function, outcome).inc()
+        self._duration.labels(function).observe(seconds)
+
+    def state_call(self, kind: str) -> None:
+        """Count a request for state."""
+        self._state_calls.labels(kind).inc()
+
+    def dropped(self, reason: str) -> None:
+        """Count a message that was dropped; ``reason`` is one of a few fixed words."""
+        self._dropped.labels(reason).inc()
+
+    def stream_ended(self, reason: str) -> None:
+        """Count the end of a stream; ``reason`` is one of a few fixed words."""
+        self._streams_ended.labels(reason).inc()
+
+    def gc_paused(self, generation: int, seconds: float) -> None:
+        """Count a run of the garbage collector."""
+        self._gc.labels(str(generation)).observe(seconds)
+        self._note("gc", seconds)
+
+    def loop_paused(self, seconds: float) -> None:
+        """Count how late the loop came round."""
+        self._loop.observe(seconds)
+        self._note("loop", seconds)
+
+    def longest(self, of: str) -> float:
+        """Return the longest pause of ``gc`` or ``loop`` since the start, in seconds."""
+        return self._longest_seen[of]
+
+    def text(self) -> bytes:
+        """Return all of it in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+    def _note(self, of: str, seconds: float) -> None:
+        if seconds > self._longest_seen[of]:
+            self._longest_seen[of] = seconds
+            self._longest.labels(of).set(seconds)
