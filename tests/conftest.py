@@ -1,6 +1,7 @@
 """What every test gets: no display is needed, and nothing of the user's own data is touched."""
 
 import os
+import signal
 from pathlib import Path
 
 import hypothesis
@@ -10,6 +11,11 @@ from wallet_app.gui.libraries import qt_libraries_problem
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 os.environ.setdefault("PROSUMER_LANG", "en")
+
+# A shell starts background jobs with SIGINT ignored, and children inherit that: the tests that
+# interrupt a program would wait for ever.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No test depends on how fast or how busy a machine is.
 hypothesis.settings.register_profile("suite", deadline=None)
