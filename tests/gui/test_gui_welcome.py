@@ -64,9 +64,11 @@ class Backstage:
     saved: list[Answers] = field(default_factory=list)
     threads: set[int] = field(default_factory=set)
     gate: threading.Event = field(default_factory=threading.Event)
+    keyring_gate: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
         self.gate.set()
+        self.keyring_gate.set()
 
     def tools(self) -> SetupTools:
         return SetupTools(self._load, self._keyring, self._enrol, self._ports, self.saved.append)
@@ -77,6 +79,7 @@ class Backstage:
 
     def _keyring(self) -> KeyState:
         self.threads.add(threading.get_ident())
+        self.keyring_gate.wait(10)
         return self.keyring
 
     def _enrol(self, answers: Answers) -> Any:
@@ -337,6 +340,41 @@ def test_each_keyring_state_has_its_button(
     qtbot.waitUntil(lambda: dialog.answers.keyring is KeyState.READY)
     press(dialog, "Continue")
     qtbot.waitUntil(lambda: dialog.step is Step.HOUSEHOLD)
+
+
+@pytest.mark.parametrize(
+    ("state", "place"), [(KeyState.ABSENT, KeyPlace.FILE), (KeyState.LOCKED, KeyPlace.KEYRING)]
+)
+def test_a_keyring_that_answers_late_still_proposes_a_place(
+    qtbot: QtBot, tmp_path: Path, state: KeyState, place: KeyPlace
+) -> None:
+    stage = Backstage(keyring=state)
+    stage.keyring_gate.clear()
+    dialog = WelcomeDialog(tmp_path, stage.tools(), theme.LIGHT, settings.WindowSettings())
+    qtbot.addWidget(dialog)
+    dialog.show()
+    page = to_key(qtbot, dialog)
+    assert page.read(dialog.answers).key_place is None
+    stage.keyring_gate.set()
+    qtbot.waitUntil(lambda: dialog.answers.keyring is state)
+    assert dialog.answers.key_place is place
+    assert page.read(dialog.answers).key_place is place
+
+
+def test_a_late_keyring_leaves_what_was_chosen_meanwhile(qtbot: QtBot, tmp_path: Path) -> None:
+    stage = Backstage(keyring=KeyState.READY)
+    stage.keyring_gate.clear()
+    dialog = WelcomeDialog(tmp_path, stage.tools(), theme.LIGHT, settings.WindowSettings())
+    qtbot.addWidget(dialog)
+    dialog.show()
+    page = to_key(qtbot, dialog)
+    page.file.setChecked(True)
+    page.passphrase.setText("correct horse")
+    stage.keyring_gate.set()
+    qtbot.waitUntil(lambda: dialog.answers.keyring is KeyState.READY)
+    assert page.file.isChecked()
+    assert dialog.answers.key_place is KeyPlace.FILE
+    assert page.passphrase.text() == "correct horse"
 
 
 def test_without_keyring_the_button_leads_to_the_file(qtbot: QtBot, tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """From an empty directory to the window over a real devnet, as a user would go, offscreen."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -64,6 +63,15 @@ class Guest(welcome.WelcomeDialog):
         return super().exec()
 
     def _act(self) -> None:
+        try:
+            self._answer()
+        except BaseException:
+            # Whoever stumbles leaves: a guest that fails for ever would hang instead of failing.
+            self._timer.stop()
+            self.done(0)
+            raise
+
+    def _answer(self) -> None:
         if self.busy:
             return
         self.steps.append(self.step)
@@ -107,11 +115,6 @@ class Visitor(opening.OpeningDialog):
             self.unlock()
 
 
-@pytest.mark.skipif(
-    "PROSUMER_WINDOW_WALK" not in os.environ,
-    reason="the scripted guest sometimes waits for ever in the wizard; its cause is not found yet "
-    "(set PROSUMER_WINDOW_WALK=1 to run it)",
-)
 def test_set_up_window_close_and_open_again(
     qtbot: QtBot, tmp_path: Path, devnet: DevnetProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:

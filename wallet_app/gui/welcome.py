@@ -394,15 +394,19 @@ class WelcomeDialog(QDialog):
 
     def _ask_keyring(self) -> None:
         def show(state: KeyState) -> None:
+            shown = self.step is Step.KEY
+            if shown:  # what was chosen meanwhile counts, before anything is proposed
+                self.answers = self._key_page.read(self.answers)
             place = self.answers.key_place
             if place is None and state is KeyState.ABSENT:
                 place = KeyPlace.FILE
             elif place is None and state is not KeyState.DENIED:
                 place = KeyPlace.KEYRING
             self.answers = replace(self.answers, keyring=state, key_place=place)
-            if self.step is Step.KEY:
-                self.answers = replace(self._key_page.read(self.answers), keyring=state)
-            self._key_page.show_keyring(state)
+            if shown:
+                self._key_page.show_answers(self.answers)
+            else:
+                self._key_page.show_keyring(state)
 
         Op(self, self._tools.keyring_state).success(show).run()
 
