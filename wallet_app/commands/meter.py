@@ -18,10 +18,13 @@ from wallet_app.meter.capture import CaptureWriter, received
 from wallet_app.meter.detect import Detector
 from wallet_app.meter.dialogue import PROTOCOLS, Options
 from wallet_app.meter.events import Reading, plain
+from wallet_app.meter.explain import Context, explain
+from wallet_app.meter.explain import lines as explained_lines
 from wallet_app.meter.ports import PortError, ports
 from wallet_app.meter.session import MeterSession, MeterStatus
 from wallet_app.meter.simulator.device import FAULTS
 
+_MOST_EXPLAINED = 256 * 1024
 SUMMARY = (
     "Work with a smart meter on a serial port: decode, list, detect, read, watch, test, simulate."
 )
@@ -85,7 +88,12 @@ def _configure_decode(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--chunks", type=int, default=1, metavar="N", help="feed it in N pieces")
     parser.add_argument("--raw", action="store_true", help="the file is raw bytes, never hex text")
-    parser.add_argument("--json", action="store_true", help="print JSON (it always does)")
+    parser.add_argument(
+        "--explain", action="store_true", help="explain every byte instead, a field a line"
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="print JSON (it always does but with --explain)"
+    )
     parser.set_defaults(run=_decode)
 
 
@@ -124,12 +132,35 @@ def _decode(arguments: argparse.Namespace) -> int:
         chunks=arguments.chunks,
     )
     telegrams = data if arguments.raw else unhex(data)
+    if arguments.explain:
+        return _explain(arguments, telegrams, options)
     try:
         result = decoding.decode(arguments.protocol, telegrams, options)
     except ValueError as error:
         raise commandline.InputError(str(error)) from error
     commandline.print_json(result.to_json())
     return commandline.GOOD if result.frames else commandline.NO
+
+
+def _explain(arguments: argparse.Namespace, data: bytes, options: decoding.Options) -> int:
+    if len(data) > _MOST_EXPLAINED:
+        raise commandline.InputError(
+            f"--explain takes up to {_MOST_EXPLAINED >> 10} KiB: cut the telegrams of interest out"
+        )
+    context = Context(options.request, options.profile, options.key, options.auth_key)
+    try:
+        fields = explain(arguments.protocol, data, context)
+    except ValueError as error:
+        raise commandline.InputError(str(error)) from error
+    if arguments.json:
+        commandline.print_json(
+            [{**asdict(f), "hex": data[f.at : f.at + f.length].hex()} for f in fields]
+        )
+    else:
+        for line in explained_lines(data, fields):
+            _say(line)
+    framed = any(field.good is not None or field.depth for field in fields)
+    return commandline.GOOD if framed else commandline.NO
 
 
 def unhex(data: bytes) -> bytes:
