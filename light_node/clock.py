@@ -5,12 +5,21 @@ what keepalives and deadlines use. *Market time* is when slots are quoted and de
 wall time except on a devnet that was told to run faster, so that a day fits into 90 seconds.
 """
 
+import sys
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from light_node import jsonio
+
+# Python's monotonic clock stands still while Linux or macOS sleeps; these go on. Whoever compares
+# it with the wall clock would take every sleep for a clock set forward.
+_AWAKE_OR_NOT: int | None = getattr(
+    time,
+    "CLOCK_BOOTTIME",
+    getattr(time, "CLOCK_MONOTONIC", None) if sys.platform == "darwin" else None,
+)
 
 
 class Clock(Protocol):
@@ -33,8 +42,8 @@ class SystemClock:
         return datetime.now(UTC)
 
     def monotonic(self) -> float:
-        """Return seconds that never jump."""
-        return time.monotonic()
+        """Return seconds that never jump; the time the machine slept counts."""
+        return time.monotonic() if _AWAKE_OR_NOT is None else time.clock_gettime(_AWAKE_OR_NOT)
 
 
 @dataclass(frozen=True, slots=True)

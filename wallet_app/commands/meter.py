@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -12,6 +13,8 @@ from typing import Any
 
 from light_node import commandline, jsonio
 from light_node.clock import MarketTime, SystemClock
+from wallet_app import i18n
+from wallet_app.gui.libraries import qt_libraries_problem
 from wallet_app.meter import decode as decoding
 from wallet_app.meter import report as reporting
 from wallet_app.meter.capture import CaptureWriter, received
@@ -21,6 +24,8 @@ from wallet_app.meter.events import Reading, plain
 from wallet_app.meter.explain import Context, explain
 from wallet_app.meter.explain import lines as explained_lines
 from wallet_app.meter.ports import PortError, ports
+from wallet_app.meter.rawlog import RawLog, Turn
+from wallet_app.meter.report_html import report_html
 from wallet_app.meter.session import MeterSession, MeterStatus
 from wallet_app.meter.simulator.device import FAULTS
 
@@ -43,11 +48,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     ):
         reading = commands.add_parser(name, help=text)
         _add_reading_options(reading)
+        reading.add_argument(
+            "--raw", action="store_true", help="print what goes over the line, byte by byte"
+        )
         reading.set_defaults(run=run)
     testing = commands.add_parser("test", help="read for a while and report")
     _add_reading_options(testing)
     testing.add_argument("--polls", type=int, default=10, metavar="N", help="readings to take")
     testing.add_argument("--csv", metavar="FILE", help="write all readings as a table")
+    testing.add_argument("--pdf", metavar="FILE", help="write the report as a document")
+    testing.add_argument("--html", metavar="FILE", help="the same document as a web page")
+    testing.add_argument("--language", choices=sorted(i18n.LANGUAGES), help="of the document")
     testing.set_defaults(run=_test)
     detecting = commands.add_parser("detect", help="find out which meter hangs on a port")
     detecting.add_argument("port", metavar="PORT", help="for example /dev/ttyUSB0 or COM5")
@@ -238,6 +249,14 @@ def _test(arguments: argparse.Namespace) -> int:
     if not 1 <= arguments.polls <= 100_000:
         raise commandline.InputError("--polls must be from 1 to 100000")
     _check_times(arguments)
+    for name in (arguments.csv, arguments.html, arguments.pdf):
+        if name and not os.access(Path(name).absolute().parent, os.W_OK):  # before a long test
+            raise commandline.InputError(
+                f"cannot write {name}: there is no such folder to write in"
+            )
+    problem = qt_libraries_problem() if arguments.pdf else None
+    if problem:
+        raise commandline.InputError(f"--pdf cannot be written here, --html can: {problem}")
     with _capture(arguments.capture) as tap:
         try:
             report = reporting.run(
@@ -254,11 +273,33 @@ def _test(arguments: argparse.Namespace) -> int:
             raise commandline.InputError(str(error)) from error
     if arguments.csv:
         _write_text(arguments.csv, report.to_csv())
+    _write_document(arguments, report)
     if arguments.json:
         commandline.print_json(report.to_json())
     else:
         _say_report(report.to_json())
     return commandline.GOOD if report.readings else commandline.NO
+
+
+def _write_document(arguments: argparse.Namespace, report: reporting.Report) -> None:
+    """Write the report as HTML and PDF where they are wanted."""
+    if not (arguments.html or arguments.pdf):
+        return
+    i18n.use_language(arguments.language)
+    page = report_html(report)
+    i18n.use_language(i18n.ENGLISH)  # what else is printed stays as it is for programs to read
+    if arguments.html:
+        _write_text(arguments.html, page)
+    if arguments.pdf:
+        from wallet_app.gui.pdf import headless, write_pdf
+
+        with headless():
+            try:
+                write_pdf(page, Path(arguments.pdf))
+            except OSError as error:
+                raise commandline.InputError(
+                    f"cannot write {arguments.pdf}: {error.strerror}"
+                ) from error
 
 
 def _say_report(report: dict[str, Any]) -> None:
@@ -324,7 +365,15 @@ def _follow(arguments: argparse.Namespace, *, once: bool) -> int:
             _warn(status.text)
         newest[:] = [status]
 
-    with _capture(arguments.capture) as tap:
+    with _capture(arguments.capture) as capture:
+        log = RawLog(SystemClock(), most_turns=4, on_turn=_turn_printer(arguments))
+
+        def tap(sent: bool, data: bytes) -> None:
+            if capture is not None:
+                capture(sent, data)
+            if arguments.raw:
+                log(sent, data)
+
         try:
             session = MeterSession(
                 arguments.port,
@@ -344,11 +393,35 @@ def _follow(arguments: argparse.Namespace, *, once: bool) -> int:
             finished = done.wait(arguments.timeout if once else None)
         finally:
             session.stop()
+            log.flush()
     if finished:
         return commandline.GOOD
     text = newest[-1].text if newest else f"nothing came from {arguments.port}"
     _warn(text)
     return commandline.NO
+
+
+def _turn_printer(arguments: argparse.Namespace) -> Callable[[Turn], None]:
+    """Return what prints a turn with its fields, or as one JSON line."""
+
+    def show(turn: Turn) -> None:
+        request = b"" if turn.sent else turn.request
+        context = Context(
+            request,
+            arguments.profile,
+            _hex(arguments.key, "--key"),
+            _hex(arguments.auth_key, "--auth-key"),
+        )
+        fields = explain(arguments.protocol, turn.data, context)
+        if arguments.json:
+            head = {"time": turn.time.isoformat(), "sent": turn.sent, "hex": turn.data.hex()}
+            _say(json.dumps({**head, "fields": [asdict(field) for field in fields]}))
+            return
+        _say(f"{turn.time:%H:%M:%S.%f} {'>' if turn.sent else '<'} {len(turn.data)} bytes")
+        for line in explained_lines(turn.data, fields):
+            _say(line)
+
+    return show
 
 
 def _print_reading(reading: Reading, *, as_json: bool) -> None:

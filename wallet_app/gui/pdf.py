@@ -1,13 +1,31 @@
-"""HTML to PDF with Qt's own text engine; needs a running QGuiApplication, may run in any thread."""
+"""HTML to PDF with Qt's own text engine; needs a QGuiApplication, may run in any thread."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from PySide6.QtCore import QBuffer, QByteArray, QIODevice, QMarginsF, QSizeF
-from PySide6.QtGui import QPageLayout, QPageSize, QPdfWriter, QTextDocument
+from PySide6.QtGui import QGuiApplication, QPageLayout, QPageSize, QPdfWriter, QTextDocument
 
 from wallet_app import files
 
 _DPI = 96
+
+
+@contextmanager
+def headless() -> Iterator[None]:
+    """Give a command without a window what :func:`write_pdf` needs; no display is touched."""
+    if QGuiApplication.instance() is None:
+        os.environ["QT_QPA_PLATFORM"] = "offscreen"
+        application: QGuiApplication | None = QGuiApplication([])
+    else:
+        application = None
+    try:
+        yield
+    finally:
+        if application is not None:
+            application.shutdown()
 
 
 def write_pdf(page: str, path: Path) -> None:

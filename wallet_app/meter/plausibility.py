@@ -6,12 +6,12 @@ a reading that cannot be true is rejected with its reasons, and is stored all th
 Flags that reject: ``register_back``, ``too_much_energy``, ``tariff_sum``, ``replay``, ``unproven``.
 Flags that only mark: ``first``, ``new_meter``, ``rolled_over``, ``after_gap``, ``stuck``,
 ``phase_sum``, ``power_energy``, ``voltage``, ``frequency``, ``clock_off``, ``clock_wrong``,
-``clock_invalid``, ``clock_jump``.
+``clock_invalid``, ``clock_jump``, ``late``.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, tzinfo
 from decimal import Decimal
 from itertools import pairwise
 
@@ -30,13 +30,15 @@ class Limits:
 
     ``max_power_w``: phases × fuse × 230 V. ``register_step_kwh``: the last digit of the registers,
     ``register_end_kwh``: where they start again at 0. ``rate``: how much faster than this
-    machine's clock the metered time runs (1 but on an accelerated devnet).
+    machine's clock the metered time runs (1 but on an accelerated devnet). ``zone``: where the
+    meter lives, for clocks that name no zone.
     """
 
     max_power_w: int = 3 * 63 * 230
     register_step_kwh: Decimal = Decimal("0.01")
     register_end_kwh: Decimal = Decimal(1_000_000)
     rate: int = 1
+    zone: tzinfo | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,7 @@ class Memory:
 def judge(reading: Reading, memory: Memory, limits: Limits) -> tuple[Verdict, Memory]:
     """Return the verdict on ``reading`` and the memory for the next one."""
     values, flags = _usable(reading)
-    flags += _clock_flags(reading)
+    flags += _clock_flags(reading, limits)
     flags += [flag for flag in ("clock_jump",) if flag in reading.problems]
     if reading.after_gap:
         flags.append("after_gap")
@@ -95,6 +97,8 @@ def judge(reading: Reading, memory: Memory, limits: Limits) -> tuple[Verdict, Me
     if reading.meter_id != memory.last.meter_id:
         ask = f"the meter now says its number is {reading.meter_id}: was it exchanged?"
         return _accept(reading, Memory(), Verdict(True, (*flags, "new_meter"), values, ask=ask))
+    if reading.host_time < memory.last.host_time and "clock_jump" not in reading.problems:
+        return _judge_late(reading, memory, limits, values, flags)
     wrong, rolled = _register_flags(reading, memory.registers, limits)
     if not _tariffs_fit(values, limits):
         wrong.append("tariff_sum")
@@ -111,6 +115,34 @@ def judge(reading: Reading, memory: Memory, limits: Limits) -> tuple[Verdict, Me
         flags.append("power_energy")
     verdict = Verdict(True, tuple(flags), values, rolled)
     return _accept(reading, replace(memory, standing_wh=standing), verdict)
+
+
+def _judge_late(
+    reading: Reading,
+    memory: Memory,
+    limits: Limits,
+    values: Mapping[str, Decimal],
+    flags: list[str],
+) -> tuple[Verdict, Memory]:
+    """Judge a reading that is older than the last one: it must lead up to that one.
+
+    It never becomes the base of the next difference, and nothing is asked because of it.
+    """
+    wrong = []
+    for key, (now, later) in memory.registers.items():
+        before = reading.values.get(key)
+        if before is None:
+            continue
+        hours = _seconds(later, reading) * limits.rate / 3600
+        allowed = limits.max_power_w * hours / 1000 * Decimal("1.05") + limits.register_step_kwh
+        if before > now:
+            wrong.append("register_back")
+        elif now - before > allowed:
+            wrong.append("too_much_energy")
+    if not _tariffs_fit(values, limits):
+        wrong.append("tariff_sum")
+    marks = (*flags, "late", *dict.fromkeys(wrong))
+    return Verdict(not wrong, marks, values), memory
 
 
 def rebase(reading: Reading, memory: Memory) -> tuple[Verdict, Memory]:
@@ -184,15 +216,27 @@ def _register_flags(
         hours = _seconds(reading, earlier) * limits.rate / 3600
         allowed = limits.max_power_w * hours / 1000 * Decimal("1.05") + limits.register_step_kwh
         if now < before:
-            end = limits.register_end_kwh
-            near_end = before >= end * Decimal("0.99")
-            if not (near_end and now + end - before <= allowed):
+            end = _end_behind(before, now, allowed, limits)
+            if end is None:
                 flags.append("register_back")
                 continue
             rolled[key] = end
         if now + rolled.get(key, Decimal(0)) - before > allowed:
             flags.append("too_much_energy")
     return list(dict.fromkeys(flags)), rolled
+
+
+def _end_behind(before: Decimal, now: Decimal, allowed: Decimal, limits: Limits) -> Decimal | None:
+    """Return where a register that went from ``before`` to ``now`` started again at 0.
+
+    The user's setting, or the full number of digits (meters have five, six or seven before the
+    point). None if the step over that end is more energy than can have flowed.
+    """
+    digits = max(5, before.adjusted() + 1)
+    for end in dict.fromkeys((limits.register_end_kwh, Decimal(10) ** digits)):
+        if before >= end * Decimal("0.99") and 0 <= now + end - before <= allowed:
+            return end
+    return None
 
 
 def _tariffs_fit(values: Mapping[str, Decimal], limits: Limits) -> bool:
@@ -235,15 +279,29 @@ def _clock(reading: Reading) -> datetime | None:
         return None
 
 
-def _clock_flags(reading: Reading) -> list[str]:
-    if not reading.meter_clock:
+def clock_offset_s(reading: Reading, zone: tzinfo | None = None) -> float | None:
+    """Return by how many seconds the meter's clock is ahead of this machine's (negative: behind).
+
+    None if the meter gave no (possible) time. A meter that names no zone is taken to live in
+    ``zone``, by default this machine's.
+    """
+    clock = _clock(reading)
+    if clock is None:
+        return None
+    if clock.tzinfo is None:
+        clock = clock.astimezone() if zone is None else clock.replace(tzinfo=zone)
+    return (clock - reading.host_time).total_seconds()
+
+
+def _clock_flags(reading: Reading, limits: Limits) -> list[str]:
+    if not reading.meter_clock or limits.rate != 1:
         return []
     clock = _clock(reading)
     if clock is None:
         return ["clock_invalid"]
-    if clock.tzinfo is None:
-        return []  # the meter does not say which zone it lives in
-    skew = abs((clock - reading.host_time).total_seconds())
+    if clock.tzinfo is None and limits.zone is None:
+        return []  # neither the meter nor the user says which zone it lives in
+    skew = abs(clock_offset_s(reading, limits.zone) or 0.0)
     if skew > _CLOCK_WRONG_S:
         return ["clock_wrong"]
     return ["clock_off"] if skew > _CLOCK_OFF_S else []

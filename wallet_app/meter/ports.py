@@ -7,8 +7,9 @@ it is plugged in, because ``ttyUSB0`` changes its number when adapters are plugg
 import errno
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -134,16 +135,41 @@ def open_port(device: str, link: Link) -> Line:
 
 def ports(listing: Callable[[], Iterable[object]] = list_ports.comports) -> list[PortInfo]:
     """Return the serial ports of this machine, likely meter adapters first."""
-    found = [_info(entry) for entry in listing()]
-    return sorted(found, key=lambda port: (not port.likely, port.device))
+    entries = list(listing())
+    found = [_info(entry) for entry in entries]
+    # Clones share one serial number, and the ports of a four-port adapter do: then the place in
+    # which each is plugged tells them apart.
+    times = Counter(port.identity for port in found)
+    told = [
+        replace(port, identity=f"{port.identity} at {getattr(entry, 'location', None) or '?'}")
+        if port.identity and times[port.identity] > 1
+        else port
+        for port, entry in zip(found, entries, strict=True)
+    ]
+    return sorted(told, key=lambda port: (not port.likely, port.device))
 
 
 def find_again(device: str, identity: str, known: Iterable[PortInfo]) -> str:
-    """Return where the adapter ``identity`` is now; ``device`` itself if it is not known."""
-    here = [port for port in known if identity and port.identity == identity]
-    if not here or any(port.device == device for port in here):
+    """Return where the adapter ``identity`` is now; ``device`` itself if it is not known.
+
+    ``PortError`` if another adapter has taken its name and it is nowhere: reading on there would
+    be reading another meter.
+    """
+    ports_ = list(known)
+    here = [port for port in ports_ if identity and port.identity == identity]
+    if any(port.device == device for port in here):
         return device
-    return here[0].device
+    if here:
+        return here[0].device
+    taken = [port for port in ports_ if port.device == device and port.identity]
+    if identity and taken:
+        raise PortError(
+            tr(
+                "the meter's adapter is not plugged in; {port} is another adapter now",
+                port=device,
+            )
+        )
+    return device
 
 
 def explain(device: str, error: BaseException) -> str:

@@ -13,7 +13,7 @@ import hashlib
 import json
 import sqlite3
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -22,10 +22,12 @@ from typing import Any
 
 from light_node import jsonio
 from light_node.fabric.crypto import Signer
+from wallet_app.database import DatabaseError, open_database
 from wallet_app.meter.events import Origin, Proof, Reading, plain
 from wallet_app.meter.plausibility import Verdict
 
 _VERSION = 1
+_OVERTAKEN = 2  # in the column "accepted": it was, but its time was overtaken
 _UNITS_PER_KWH = 10_000_000  # the finest meter known shows 1e-7 kWh
 _UNITS_PER_WH = _UNITS_PER_KWH // 1000
 _GENESIS = bytes(32)
@@ -47,7 +49,7 @@ CREATE TABLE IF NOT EXISTS raw (n INTEGER PRIMARY KEY REFERENCES record(n), byte
 """
 
 
-class RecordingError(Exception):
+class RecordingError(DatabaseError):
     """The store cannot be used; the message says what to do."""
 
 
@@ -56,8 +58,11 @@ class IntervalEnergy:
     """Energy of one interval in Wh, from register differences; None for a missing register.
 
     ``complete`` is False when a boundary lies in a gap longer than allowed (then the split between
-    the intervals at that boundary is a guess, the sum over the gap is not) or when the meter was
-    reset in between. ``widest_gap_s`` is the distance of the readings around a boundary.
+    the intervals at that boundary is a guess, the sum over the gap is not), when the meter was
+    reset or exchanged in between (then what each counted is added up; what flowed between the last
+    reading of one and the first of the next is in neither) or when registers contradict each other
+    (then the energies are None). ``widest_gap_s`` is how far apart the readings around a boundary
+    are.
     """
 
     start: datetime
@@ -80,8 +85,17 @@ class StoredReading:
 
 
 @dataclass(frozen=True, slots=True)
+class _Segment:
+    meter_id: str
+    series: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
 class _Point:
     t: int
+    meter_id: str
     series: int
     import_u: int | None
     export_u: int | None
@@ -98,10 +112,9 @@ class ReadingStore:
         self._path, self._signer = path, signer
         self._lock = threading.Lock()
         try:
-            self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-            self._prepare()
-        except sqlite3.Error as error:
-            raise RecordingError(self._explain("opened", error)) from error
+            self._db = open_database(path, _VERSION, _SCHEMA)
+        except DatabaseError as error:
+            raise RecordingError(str(error)) from error
 
     def close(self) -> None:
         """Close the file."""
@@ -126,7 +139,7 @@ class ReadingStore:
 
     def energy_between(
         self,
-        meter_id: str,
+        meter_id: str | None,
         start: datetime,
         end: datetime,
         *,
@@ -135,20 +148,26 @@ class ReadingStore:
         """Return the energy between two host times; None until readings enclose both of them.
 
         Times are this machine's (wall) times, aware; an accelerated market's are mapped before.
+        ``meter_id`` None takes whichever meters were read: the energy of the connection, also
+        across an exchange of its meter.
         """
         with self._lock, self._reading():
             first, last = self._around(meter_id, start), self._around(meter_id, end)
             if first is None or last is None:
                 return None
             simulated = self._simulated(meter_id, first[0].t, last[1].t)
-        gap_s = max(after.t - before.t for before, after in (first, last)) / 1e6
-        series = {point.series for pair in (first, last) for point in pair}
-        if len(series) > 1:
-            return IntervalEnergy(start, end, None, None, False, gap_s, simulated)
-        energies = [
-            _difference(_at(first, start, key), _at(last, end, key)) for key in ("import", "export")
-        ]
-        complete = gap_s <= max_gap.total_seconds()
+            gap_s = max(after.t - before.t for before, after in (first, last)) / 1e6
+            segments = self._segments(meter_id, first[0].t, last[1].t)
+            if len(segments) == 1:
+                energies = [
+                    _difference(_at(first, start, key), _at(last, end, key))
+                    for key in ("import", "export")
+                ]
+            else:
+                energies = self._sum(segments, start, end)
+        complete = len(segments) == 1 and gap_s <= max_gap.total_seconds()
+        if any(energy is not None and energy < 0 for energy in energies):
+            energies, complete = [None, None], False
         return IntervalEnergy(start, end, energies[0], energies[1], complete, gap_s, simulated)
 
     def series(
@@ -221,18 +240,6 @@ class ReadingStore:
             row = self._db.execute(query).fetchone()
         return (row[0], row[1]) if row else (0, _GENESIS)
 
-    def _prepare(self) -> None:
-        version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if version not in (0, _VERSION):
-            raise RecordingError(
-                f"{self._path} was written by another version of this program (layout {version}): "
-                "start that version, or move the file away to begin a new one"
-            )
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = FULL")
-        self._db.executescript(_SCHEMA)
-        self._db.execute(f"PRAGMA user_version = {_VERSION}")
-
     def _append_gap(self, reading: Reading) -> None:
         query = "SELECT max(t) FROM reading WHERE meter_id = ? AND accepted = 1"
         last = self._db.execute(query, (reading.meter_id,)).fetchone()[0]
@@ -271,17 +278,31 @@ class ReadingStore:
             offsets[index] += _units(verdict.rolled_over.get(key, Decimal(0)))
             value = reading.values.get(key)
             units.append(None if value is None else _units(value) + offsets[index])
+        if verdict.accepted and "clock_jump" in verdict.flags:
+            # This machine's clock was set back: what was recorded under a later time was recorded
+            # under a wrong one. It stays on record, but energies are not read off it any more.
+            overtaken = (
+                "UPDATE reading SET accepted = ? WHERE accepted = 1 AND meter_id = ? AND t >= ?"
+            )
+            self._db.execute(overtaken, (_OVERTAKEN, reading.meter_id, _micros(reading.host_time)))
         values = (number, reading.meter_id, _micros(reading.host_time), int(verdict.accepted))
         self._db.execute(
             "INSERT INTO reading VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (*values, series, *units, *offsets),
         )
 
-    def _around(self, meter_id: str, at: datetime) -> tuple[_Point, _Point] | None:
+    def _around(
+        self, meter_id: str | None, at: datetime, series: int | None = None
+    ) -> tuple[_Point, _Point] | None:
         """Return the accepted points at or before, and at or after, an instant."""
-        columns = "SELECT t, series, import_u, export_u FROM reading WHERE meter_id = ? "
-        columns += "AND accepted = 1 AND (import_u IS NOT NULL OR export_u IS NOT NULL) "
-        key = (meter_id, _micros(at))
+        columns = "SELECT t, meter_id, series, import_u, export_u FROM reading WHERE accepted = 1 "
+        columns += "AND (import_u IS NOT NULL OR export_u IS NOT NULL) "
+        chosen: list[object] = []
+        if meter_id is not None:
+            columns, chosen = columns + "AND meter_id = ? ", [meter_id]
+        if series is not None:
+            columns, chosen = columns + "AND series = ? ", [*chosen, series]
+        key = (*chosen, _micros(at))
         before = self._db.execute(columns + "AND t <= ? ORDER BY t DESC, n DESC LIMIT 1", key)
         after = self._db.execute(columns + "AND t >= ? ORDER BY t, n LIMIT 1", key)
         rows = before.fetchone(), after.fetchone()
@@ -289,9 +310,41 @@ class ReadingStore:
             return None
         return _Point(*rows[0]), _Point(*rows[1])
 
-    def _simulated(self, meter_id: str, first: int, last: int) -> bool:
-        query = "SELECT 1 FROM simulated WHERE meter_id = ? AND t BETWEEN ? AND ? LIMIT 1"
-        return self._db.execute(query, (meter_id, first, last)).fetchone() is not None
+    def _segments(self, meter_id: str | None, first: int, last: int) -> list[_Segment]:
+        """Return the runs of one meter without a reset that have points in [first, last]."""
+        query = (
+            "SELECT meter_id, series, min(t), max(t) FROM reading WHERE accepted = 1 "
+            "AND (import_u IS NOT NULL OR export_u IS NOT NULL) AND (? IS NULL OR meter_id = ?) "
+            "AND t BETWEEN ? AND ? GROUP BY meter_id, series ORDER BY min(t)"
+        )
+        return [
+            _Segment(*row) for row in self._db.execute(query, (meter_id, meter_id, first, last))
+        ]
+
+    def _sum(
+        self, segments: Sequence[_Segment], start: datetime, end: datetime
+    ) -> list[int | None]:
+        """Return what each run counted in [start, end), added up; None for a missing register."""
+        sums: list[int | None] = [0, 0]
+        for segment in segments:
+            begin = max(start, _time(segment.first))
+            stop = min(end, _time(segment.last))
+            low = self._around(segment.meter_id, begin, segment.series)
+            high = self._around(segment.meter_id, stop, segment.series)
+            if begin >= stop or low is None or high is None:
+                continue
+            for index, key in enumerate(("import", "export")):
+                part = _difference(_at(low, begin, key), _at(high, stop, key))
+                total = sums[index]
+                sums[index] = None if part is None or total is None else total + part
+        return sums
+
+    def _simulated(self, meter_id: str | None, first: int, last: int) -> bool:
+        query = (
+            "SELECT 1 FROM simulated WHERE (? IS NULL OR meter_id = ?) "
+            "AND t BETWEEN ? AND ? LIMIT 1"
+        )
+        return self._db.execute(query, (meter_id, meter_id, first, last)).fetchone() is not None
 
     def _transaction(self) -> "_Transaction":
         return _Transaction(self._db, lambda error: self._explain("written", error), write=True)

@@ -1,12 +1,13 @@
-"""Tests a meter for a while and reports: identity, values, timing, error rates.
+"""Tests a meter for a while and reports: identity, values, timing, error rates, raw log.
 
-For the field tester: run it on any port, keep the table. Nothing here judges the meter's accuracy;
-it says what was read and how reliably.
+For the field tester: run it on any port, keep the table or the document. Nothing here judges the
+meter's accuracy; it says what was read and how reliably.
 """
 
 import csv
 import io
 import threading
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,17 +17,34 @@ from statistics import mean
 from typing import Any
 
 from light_node.clock import Clock
+from wallet_app.i18n import tr
 from wallet_app.meter.dialogue import PROTOCOLS, Options
 from wallet_app.meter.events import Reading, plain
-from wallet_app.meter.ports import Link, PortFactory, open_port
+from wallet_app.meter.plausibility import Limits, Memory, Verdict, clock_offset_s, judge
+from wallet_app.meter.ports import Link, PortFactory, PortInfo, open_port, ports
+from wallet_app.meter.rawlog import RawLog, Turn
 from wallet_app.meter.session import MeterSession, MeterStatus, Timing
 
-_COLUMNS = ("host_time", "meter_id", "proof", "origin", "meter_clock", "after_gap", "problems")
+_COLUMNS = (
+    "host_time",
+    "meter_id",
+    "proof",
+    "origin",
+    "meter_clock",
+    "clock_offset_s",
+    "after_gap",
+    "problems",
+    "flags",
+)
 
 
 @dataclass(slots=True)
 class Report:
-    """What a test brought; times are this machine's."""
+    """What a test brought; times are this machine's.
+
+    ``states`` are the changes of the session's state with their times; ``turns`` the newest part
+    of the raw log, ``turns_dropped`` counts what went before.
+    """
 
     port: str
     protocol: str
@@ -34,6 +52,12 @@ class Report:
     readings: list[Reading] = field(default_factory=list)
     status: MeterStatus | None = None
     stopped_early: bool = False
+    adapter: str = ""
+    ended: datetime | None = None
+    verdicts: list[Verdict] = field(default_factory=list)
+    states: list[tuple[datetime, MeterStatus]] = field(default_factory=list)
+    turns: tuple[Turn, ...] = ()
+    turns_dropped: int = 0
 
     @property
     def meter_ids(self) -> list[str]:
@@ -53,26 +77,51 @@ class Report:
         times = [reading.monotonic for reading in self.readings]
         return [later - earlier for earlier, later in pairwise(times)]
 
+    def replies_s(self) -> list[float]:
+        """Return the seconds from the end of each request to the first byte of what followed."""
+        return [
+            later.at - earlier.until
+            for earlier, later in pairwise(self.turns)
+            if earlier.sent and not later.sent
+        ]
+
+    def flags(self) -> dict[str, int]:
+        """Return how often each flag of the plausibility rules was set."""
+        return dict(Counter(flag for verdict in self.verdicts for flag in verdict.flags))
+
+    def rejected(self) -> int:
+        """Return how many readings the plausibility rules set aside."""
+        return sum(not verdict.accepted for verdict in self.verdicts)
+
     def to_json(self) -> dict[str, Any]:
         """Return the report as plain values."""
-        status, intervals = self.status, self.intervals_s()
-        last = self.readings[-1] if self.readings else None
+        status, last = self.status, self.readings[-1] if self.readings else None
+        offset = clock_offset_s(last) if last else None
         return {
             "port": self.port,
+            "adapter": self.adapter,
             "protocol": self.protocol,
+            "link": status.link if status else "",
             "started": self.started.isoformat(),
+            "ended": self.ended.isoformat() if self.ended else "",
             "meter_ids": self.meter_ids,
             "readings": len(self.readings),
+            "rejected": self.rejected(),
             "gaps": sum(bool(reading.after_gap) for reading in self.readings),
+            "polls": status.polls if status else 0,
+            "missed_polls": status.missed if status else 0,
             "good_frames": status.good_frames if status else 0,
             "bad_frames": status.bad_frames if status else 0,
             "damaged_percent": round(100 * self.damaged_share, 2),
-            "interval_s": _spread(intervals),
+            "interval_s": _spread(self.intervals_s()),
+            "reply_s": _spread(self.replies_s()),
             "values": {key: plain(value) for key, value in last.values.items()} if last else {},
-            "ranges": self._ranges(),
+            "ranges": {k: [plain(v) for v in pair] for k, pair in self.ranges().items()},
+            "flags": self.flags(),
             "proof": str(last.proof) if last else "",
             "origin": str(last.origin) if last else "",
             "meter_clock": last.meter_clock if last else "",
+            "clock_offset_s": "" if offset is None else round(offset, 1),
             "state": status.state if status else "",
             "advice": self.advice(),
         }
@@ -80,14 +129,16 @@ class Report:
     def advice(self) -> str:
         """Return one line: what is wrong, if anything, and what to do."""
         if not self.readings:
-            return self.status.text if self.status else "nothing was read"
+            return self.status.text if self.status else tr("nothing was read")
         if self.damaged_share > 0.2:
-            return "every fifth frame is damaged: wrong speed, or a second program on the line"
+            return tr("every fifth frame is damaged: wrong speed, or a second program on the line")
         if self.damaged_share > 0.01:
-            return "frames are damaged now and then: shorten the cable or move the head"
+            return tr("frames are damaged now and then: shorten the cable or move the head")
         if len(self.meter_ids) > 1:
-            return "more than one meter answered: give the number of the right one"
-        return "no fault found on the line"
+            return tr("more than one meter answered: give the number of the right one")
+        if self.rejected():
+            return tr("readings contradict each other: see the flags")
+        return tr("no fault found on the line")
 
     def to_csv(self) -> str:
         """Return one row per reading, all values in columns of their own."""
@@ -95,26 +146,85 @@ class Report:
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow([*_COLUMNS, *keys, "raw_hex"])
-        for reading in self.readings:
+        for index, reading in enumerate(self.readings):
+            offset = clock_offset_s(reading)
+            verdict = self.verdicts[index] if index < len(self.verdicts) else None
             head = [
                 reading.host_time.isoformat(),
                 reading.meter_id,
                 str(reading.proof),
                 str(reading.origin),
                 reading.meter_clock,
+                "" if offset is None else f"{offset:.1f}",
                 reading.after_gap,
                 " ".join(reading.problems),
+                " ".join(verdict.flags) if verdict else "",
             ]
             values = [plain(reading.values[k]) if k in reading.values else "" for k in keys]
-            writer.writerow([*(_cell(part) for part in head), *values, reading.raw.hex()])
+            cells = [part if index == 5 else _cell(part) for index, part in enumerate(head)]
+            writer.writerow([*cells, *values, reading.raw.hex()])
         return text.getvalue()
 
-    def _ranges(self) -> dict[str, list[str]]:
+    def ranges(self) -> dict[str, tuple[Decimal, Decimal]]:
+        """Return the smallest and largest of every value."""
         found: dict[str, list[Decimal]] = {}
         for reading in self.readings:
             for key, value in reading.values.items():
                 found.setdefault(key, []).append(value)
-        return {key: [plain(min(all_)), plain(max(all_))] for key, all_ in sorted(found.items())}
+        return {key: (min(all_), max(all_)) for key, all_ in sorted(found.items())}
+
+
+class ReportBuilder:
+    """Makes a report from what a running session says; for the window, which has one running.
+
+    ``done`` is set after ``count`` readings. Its methods are called from the session's thread.
+    """
+
+    def __init__(
+        self,
+        port: str,
+        protocol: str,
+        clock: Clock,
+        count: int,
+        *,
+        adapter: str = "",
+        limits: Limits | None = None,
+    ) -> None:
+        self.report = Report(port, PROTOCOLS.get(protocol, protocol), clock.now(), adapter=adapter)
+        self.done = threading.Event()
+        self.log = RawLog(clock, most_turns=4000)
+        self._clock, self._count = clock, count
+        self._limits, self._memory = limits or Limits(), Memory()
+        self._first: MeterStatus | None = None
+
+    def take_reading(self, reading: Reading) -> None:
+        """Add a reading, judged by the plausibility rules."""
+        if self.done.is_set():
+            return
+        verdict, self._memory = judge(reading, self._memory, self._limits)
+        self.report.readings.append(reading)
+        self.report.verdicts.append(verdict)
+        if len(self.report.readings) >= self._count:
+            self.done.set()
+
+    def take_status(self, status: MeterStatus) -> None:
+        """Note the session's state; what it counted before the test does not count."""
+        if self._first is None:
+            self._first = status
+        states = self.report.states
+        if not states or (states[-1][1].state, states[-1][1].text) != (status.state, status.text):
+            states.append((self._clock.now(), status))
+        self.report.status = status.since(self._first)
+
+    def finish(self, status: MeterStatus | None = None) -> Report:
+        """Return the report as it stands."""
+        if status is not None:
+            self.report.status = status.since(self._first) if self._first else status
+        self.log.flush()
+        self.report.turns, self.report.turns_dropped = self.log.turns(), self.log.dropped
+        self.report.ended = self._clock.now()
+        self.report.stopped_early = not self.done.is_set()
+        return self.report
 
 
 def run(
@@ -129,20 +239,16 @@ def run(
     link: Link | None = None,
     tap: Callable[[bool, bytes], None] | None = None,
     port_factory: PortFactory = open_port,
+    port_list: Callable[[], list[PortInfo]] = ports,
     timing: Timing | None = None,
 ) -> Report:
     """Read ``count`` times (or until ``timeout_s``) and report; ``ValueError`` for bad options."""
-    report = Report(port, PROTOCOLS.get(protocol, protocol), clock.now())
-    done = threading.Event()
+    builder = ReportBuilder(port, protocol, clock, count, adapter=adapter_name(port, port_list()))
 
-    def on_reading(reading: Reading) -> None:
-        if len(report.readings) < count:
-            report.readings.append(reading)
-        if len(report.readings) >= count:
-            done.set()
-
-    def on_status(status: MeterStatus) -> None:
-        report.status = status
+    def heard(sent: bool, data: bytes) -> None:
+        builder.log(sent, data)
+        if tap is not None:
+            tap(sent, data)
 
     session = MeterSession(
         port,
@@ -150,21 +256,28 @@ def run(
         address=options.address,
         interval_s=interval_s,
         clock=clock,
-        on_reading=on_reading,
-        on_status=on_status,
+        on_reading=builder.take_reading,
+        on_status=builder.take_status,
         link=link,
         options=options,
         port_factory=port_factory,
+        port_list=port_list,
         timing=timing,
-        tap=tap,
+        tap=heard,
     )
+    builder.take_status(session.status)
     session.start()
     try:
-        report.stopped_early = not done.wait(timeout_s)
+        builder.done.wait(timeout_s)
     finally:
         session.stop()
-    report.status = session.status
-    return report
+    return builder.finish(session.status)
+
+
+def adapter_name(port: str, known: list[PortInfo]) -> str:
+    """Return name and identity of the adapter behind ``port``, "" if it is not known."""
+    here = next((info for info in known if info.device == port), None)
+    return "" if here is None else " ".join(part for part in (here.name, here.identity) if part)
 
 
 def _spread(values: list[float]) -> dict[str, float]:

@@ -14,7 +14,7 @@ from light_node.clock import Clock
 from wallet_app.i18n import tr
 from wallet_app.meter.channel import Channel, Timing
 from wallet_app.meter.dialogue import Collected, Dialogue, Options, dialogue
-from wallet_app.meter.events import Event, Origin, Problem, Reading
+from wallet_app.meter.events import Event, Origin, Parser, Problem, Reading
 from wallet_app.meter.ports import (
     PORT_FAILURES,
     Line,
@@ -31,13 +31,15 @@ __all__ = ["MeterSession", "MeterStatus", "Timing"]
 
 _DAMAGE = frozenset(("checksum", "framing", "incomplete", "length"))
 _CLOCK_JUMP_S = 2.0
+_LONGEST_POLL_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
 class MeterStatus:
     """How the session is doing; ``text`` is one line for the user.
 
-    ``state`` is "searching", "reading", "silent", "unplugged" or "error".
+    ``state`` is "searching", "reading", "silent", "unplugged" or "error". The numbers count since
+    the session's start: frames, polls and those that brought nothing, gaps between readings.
     """
 
     state: str
@@ -46,10 +48,43 @@ class MeterStatus:
     good_frames: int = 0
     bad_frames: int = 0
     last_good: datetime | None = None
+    link: str = ""
+    polls: int = 0
+    missed: int = 0
+    gaps: int = 0
+
+    def since(self, earlier: "MeterStatus") -> "MeterStatus":
+        """Return this status with only what was counted after ``earlier``."""
+        return replace(
+            self,
+            good_frames=self.good_frames - earlier.good_frames,
+            bad_frames=self.bad_frames - earlier.bad_frames,
+            polls=self.polls - earlier.polls,
+            missed=self.missed - earlier.missed,
+            gaps=self.gaps - earlier.gaps,
+        )
+
+    @property
+    def damaged_permille(self) -> int | None:
+        """Return damaged frames in a thousand; None before the first frame."""
+        total = self.good_frames + self.bad_frames
+        return 1000 * self.bad_frames // total if total else None
 
 
 class _SilentError(Exception):
     """No good frame for several intervals: close the port and try anew."""
+
+
+class _SleptError(Exception):
+    """The machine slept: whatever the port was before, open it anew."""
+
+
+@dataclass(slots=True)
+class _Talk:
+    """The conversation with one meter on the line."""
+
+    dialogue: Dialogue
+    parser: Parser
 
 
 class MeterSession:
@@ -57,9 +92,11 @@ class MeterSession:
 
     Of a meter that pushes by itself one telegram in ``interval_s`` is taken, and every one with
     registers if the one before had none. ``options`` has what single protocols need.
-    ``address`` None asks the only meter on the line for its number. ``link`` None tries the
-    protocol's usual speeds in turn. ``origin`` goes into every reading; None means simulated on a
-    pseudo-terminal, which no real meter is wired to, and meter on every other port.
+    ``address`` None asks the only meter on the line for its number; several, with commas between,
+    are read in turn. ``link`` None tries the protocol's usual speeds in turn. ``identity`` is the
+    adapter's, if it is known from an earlier time: it is found under whatever name it has now.
+    ``origin`` goes into every reading; None means simulated on a pseudo-terminal, which no real
+    meter is wired to, and meter on every other port.
     """
 
     def __init__(
@@ -74,6 +111,7 @@ class MeterSession:
         on_status: Callable[[MeterStatus], None],
         link: Link | None = None,
         options: Options | None = None,
+        identity: str = "",
         origin: Origin | None = None,
         port_factory: PortFactory = open_port,
         port_list: Callable[[], list[PortInfo]] = ports,
@@ -83,9 +121,12 @@ class MeterSession:
         if interval_s <= 0:
             raise ValueError("the interval between polls must be more than 0 seconds")
         self._protocol = protocol
-        self._options = replace(options or Options(), address=address)
-        self._links = (link,) if link else tuple(self._dialogue().links)
-        self._device, self._identity = port, ""
+        several = address.split(",") if address else [None]
+        known = options or Options()
+        self._options = [replace(known, address=a.strip() if a else None) for a in several]
+        dialogues = [dialogue(protocol, each) for each in self._options]
+        self._links = (link,) if link else tuple(dialogues[0].links)
+        self._device, self._identity = port, identity
         self._interval_s, self._clock = interval_s, clock
         pseudo = port.startswith("/dev/pts/")
         self._origin = origin or (Origin.SIMULATED if pseudo else Origin.METER)
@@ -93,7 +134,7 @@ class MeterSession:
         self._factory, self._port_list = port_factory, port_list
         self._timing, self._tap = timing or Timing(), tap
         self._status = MeterStatus("searching", port, "not started")
-        self._gap = ""
+        self._gaps = [""] * len(self._options)
         self._clock_offset: float | None = None
         self._had_registers = False
         self._stop, self._wake = threading.Event(), threading.Event()
@@ -130,7 +171,7 @@ class MeterSession:
                 self._device = find_again(self._device, self._identity, self._port_list())
                 line = self._factory(self._device, link)
             except PortError as error:
-                state = "unplugged" if self._gap else "error"
+                state = "unplugged" if any(self._gaps) else "error"
                 self._report(state, str(error))
                 self._stop.wait(self._timing.reopen_s)
                 continue
@@ -138,17 +179,24 @@ class MeterSession:
                 self._remember_adapter()
                 self._serve(line, link)
                 failures = 0
+            except _SleptError:
+                self._mark_gap("the computer slept")
             except _SilentError:
                 failures += 1
-                self._gap = self._gap or "no answer from the meter"
+                self._mark_gap("no answer from the meter")
             except PORT_FAILURES:
-                self._gap = self._gap or "the adapter was unplugged"
+                self._mark_gap("the adapter was unplugged")
                 self._report(
                     "unplugged", tr("{port} is gone: plug the adapter in again", port=self._device)
                 )
             finally:
                 _close(line)
             self._stop.wait(self._pause(failures))
+
+    def _mark_gap(self, reason: str) -> None:
+        if self._status.last_good is not None and not any(self._gaps):
+            self._status = replace(self._status, gaps=self._status.gaps + 1)
+        self._gaps = [gap or reason for gap in self._gaps]
 
     def _pause(self, failures: int) -> float:
         # The first round over all speeds goes without a pause growing; then ×2 up to the limit.
@@ -159,22 +207,21 @@ class MeterSession:
         known = [port for port in self._port_list() if port.device == self._device]
         self._identity = known[0].identity if known else self._identity
 
-    def _dialogue(self) -> Dialogue:
-        return dialogue(self._protocol, self._options)
-
     def _serve(self, line: Line, link: Link) -> None:
         """Read over an open line until told to stop; raise when it breaks or falls silent."""
-        if self._status.state != "reading" or self._gap:
+        self._status = replace(self._status, link=str(link))
+        if self._status.state != "reading" or any(self._gaps):
             self._report(
-                self._status.state if self._gap else "searching",
+                self._status.state if any(self._gaps) else "searching",
                 tr("looking for a meter on {port} at {link}", port=self._device, link=link),
             )
-        # A new dialogue each time: behind the same adapter may hang another meter now.
-        talk = self._dialogue()
+        # New dialogues each time: behind the same adapter may hang another meter now.
+        dialogues = [dialogue(self._protocol, options) for options in self._options]
+        talks = [_Talk(each, each.parser()) for each in dialogues]
         channel = Channel(
             line,
             link,
-            talk.parser(),
+            talks[0].parser,
             clock=self._clock,
             stop=self._stop,
             timing=self._timing,
@@ -184,18 +231,41 @@ class MeterSession:
         missed = 0
         due = self._clock.monotonic()
         while not self._stop.is_set():
-            collected = talk.poll(channel)
-            missed = 0 if collected else missed + 1
-            if collected is not None:
+            began = self._clock.monotonic()
+            answered = sum(
+                self._poll(index, talk, channel, due) for index, talk in enumerate(talks)
+            )
+            missed = 0 if answered else missed + 1
+            if answered:
                 self._links = (link,)  # this speed is right: never try another
-                if not talk.listens or self._worth(collected, due):
-                    self._deliver(collected)
             elif not self._stop.is_set() and missed >= (
                 self._timing.silent_polls if self._links[1:] == () else 1
             ):
                 self._report("silent", self._silence(link))
                 raise _SilentError
-            due = self._rest(due, listens=talk.listens)
+            due = self._rest(due, listens=talks[0].dialogue.listens)
+            if self._slept(began) and not self._stop.is_set():
+                raise _SleptError
+
+    def _poll(self, index: int, talk: _Talk, channel: Channel, due: float) -> bool:
+        """Read one of the meters on the line; say whether it answered."""
+        channel.parser = talk.parser
+        collected = talk.dialogue.poll(channel)
+        if self._stop.is_set() and collected is None:
+            return False
+        status = self._status
+        lost = collected is None
+        self._status = replace(status, polls=status.polls + 1, missed=status.missed + lost)
+        if collected is None:
+            return False
+        if not talk.dialogue.listens or self._worth(collected, due):
+            self._deliver(collected, index)
+        return True
+
+    def _slept(self, monotonic: float) -> bool:
+        """Say whether the machine slept in the round that began then: it took far too long."""
+        spent = self._clock.monotonic() - monotonic
+        return spent > self._interval_s + len(self._options) * _LONGEST_POLL_S
 
     def _rest(self, due: float, *, listens: bool) -> float:
         """Wait for the next poll; return when the one after it is due."""
@@ -233,7 +303,7 @@ class MeterSession:
             link=link,
         )
 
-    def _deliver(self, collected: Collected) -> None:
+    def _deliver(self, collected: Collected, index: int) -> None:
         at = collected.at or (self._clock.now(), self._clock.monotonic())
         problems = ("clock_jump",) if self._clock_jumped(*at) else ()
         reading = Reading(
@@ -246,10 +316,10 @@ class MeterSession:
             raw=collected.raw,
             origin=self._origin,
             meter_clock=collected.meter_clock,
-            after_gap=self._gap,
+            after_gap=self._gaps[index],
             problems=problems,
         )
-        self._gap = ""
+        self._gaps[index] = ""
         name = reading.meter_id or "without a number"
         self._report(
             "reading", tr("reading meter {name} on {port}", name=name, port=self._device), at[0]

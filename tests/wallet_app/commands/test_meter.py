@@ -5,7 +5,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from wallet_app import cli
 from wallet_app.commands.meter import unhex
+from wallet_app.gui.libraries import qt_libraries_problem
 from wallet_app.meter.dlt645 import encode, read_request
 
 METER = "123456789012"
@@ -131,6 +133,20 @@ def test_detect_without_a_port(capsys: pytest.CaptureFixture[str]):
     assert "plug in the adapter" in capsys.readouterr().err
 
 
+@contextmanager
+def simulated_meter() -> Iterator[str]:
+    """Serve a DL/T 645 meter; yield its port."""
+    from datetime import UTC, datetime
+
+    from wallet_app.meter.simulator.dlt645 import Dlt645Meter
+    from wallet_app.meter.simulator.home import HomeState
+    from wallet_app.meter.simulator.terminal import MeterTerminal
+
+    state = HomeState(datetime(2026, 6, 21, tzinfo=UTC), 0, 500, 0, 0, 1_234_560, 0, 230.0)
+    with MeterTerminal(Dlt645Meter(METER, lambda: state, reply_delay_s=0.0)) as terminal:
+        yield terminal.port
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX")
 def test_detect_finds_a_meter(capsys: pytest.CaptureFixture[str]):
     from datetime import UTC, datetime
@@ -177,9 +193,73 @@ def test_test_reports_and_its_capture_decodes(tmp_path: Path, capsys: pytest.Cap
     assert {"meter_id": METER, "import_kwh": "1234.56"} in readings
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX")
+def test_test_writes_a_document_in_any_language(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    with simulated_meter() as port:
+        page, document = tmp_path / "report.html", tmp_path / "report.pdf"
+        command = ["meter", "test", port, "--polls", "2", "--interval", "0.01"]
+        command += ["--html", str(page), "--language", "zh_CN", "--json"]
+        if qt_libraries_problem() is None:
+            command += ["--pdf", str(document)]
+        assert cli.main(command) == 0
+    assert json.loads(capsys.readouterr().out)["advice"] == "no fault found on the line"
+    assert "电表测试报告" in page.read_text(encoding="utf-8")
+    if qt_libraries_problem() is None:
+        assert document.read_bytes().startswith(b"%PDF")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX")
+def test_a_document_without_a_window_needs_no_display(tmp_path: Path):
+    if qt_libraries_problem():
+        pytest.skip("Qt's libraries are missing")
+    document = tmp_path / "report.pdf"
+    with simulated_meter() as port:
+        script = "import sys; from wallet_app.cli import main; sys.exit(main(sys.argv[1:]))"
+        command = [sys.executable, "-c", script, "meter", "test", port, "--polls", "1"]
+        plain = {
+            k: v for k, v in os.environ.items() if not k.startswith(("QT_", "DISPLAY", "WAYL"))
+        }
+        done = subprocess.run(
+            [*command, "--pdf", str(document)],
+            env=plain,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert document.read_bytes().startswith(b"%PDF")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX")
+def test_raw_shows_what_goes_over_the_line(capsys: pytest.CaptureFixture[str]):
+    with simulated_meter() as port:
+        assert cli.main(["meter", "read", port, "--raw"]) == 0
+        shown = capsys.readouterr().out
+        assert "request: read the address" in shown
+        assert "1234.56 kWh" in shown
+        assert cli.main(["meter", "read", port, "--raw", "--json"]) == 0
+    turns = [json.loads(line) for line in capsys.readouterr().out.splitlines() if '"sent"' in line]
+    assert turns[0]["sent"]
+    assert sum(field["length"] for field in turns[0]["fields"]) == len(turns[0]["hex"]) // 2
+
+
+def test_decode_explains_every_byte(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    file = tmp_path / "frame.hex"
+    file.write_text("FE684592662300106891063334343566556216")
+    command = ["meter", "decode", "--protocol", "dlt645", "--explain", str(file)]
+    assert cli.main(command) == 0
+    assert "Voltage, L1" in capsys.readouterr().out
+    assert cli.main([*command, "--json"]) == 0
+    fields = json.loads(capsys.readouterr().out)
+    assert "".join(field["hex"] for field in fields) == file.read_text().lower()
+    file.write_bytes(b"nothing of any protocol")
+    assert cli.main([*command, "--raw"]) == 1
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
+        (["--pdf", "/no/such/folder/x.pdf"], "no such folder"),
         (["--polls", "0"], "--polls"),
         (["--interval", "0"], "--interval"),
         (["--address", "twelve"], "meter address"),

@@ -1,13 +1,13 @@
 """What may count: the rules of docs/meter-protocols.md section 15, one by one."""
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 
 import pytest
 
 from wallet_app.meter.events import Proof, Reading
-from wallet_app.meter.plausibility import Limits, Memory, Verdict, judge, rebase
+from wallet_app.meter.plausibility import Limits, Memory, Verdict, clock_offset_s, judge, rebase
 
 START = datetime(2026, 6, 21, 10, tzinfo=UTC)
 LIMITS = Limits(max_power_w=10_000)
@@ -208,3 +208,40 @@ def test_restart_goes_on_from_the_last_accepted_reading():
     verdict, _ = judge(reading(60, import_kwh="99"), memory, LIMITS)
     assert not verdict.accepted
     assert Memory.after(None) == Memory()
+
+
+@pytest.mark.parametrize("end", ["99999", "999999", "9999999"])
+def test_registers_of_five_six_or_seven_digits_roll_over(end: str):
+    first = reading(0, import_kwh=f"{end}.95")
+    verdict, _ = judge(reading(600, import_kwh="0.15"), judge(first, Memory(), LIMITS)[1], LIMITS)
+    assert verdict.accepted
+    assert verdict.rolled_over == {"import_kwh": Decimal(end) + 1}
+
+
+def test_a_late_reading_must_lead_up_to_the_last_one():
+    _, memory = judge(reading(0, import_kwh="100"), Memory(), LIMITS)
+    _, memory = judge(reading(600, import_kwh="101"), memory, LIMITS)
+    fits, after = judge(reading(300, import_kwh="100.4"), memory, LIMITS)
+    assert fits.accepted
+    assert "late" in fits.flags
+    assert after == memory
+    above, after = judge(reading(300, import_kwh="102"), memory, LIMITS)
+    assert not above.accepted
+    assert "register_back" in above.flags
+    assert after == memory
+
+
+def test_the_offset_of_the_meters_clock_needs_its_zone():
+    at = reading(0, import_kwh="1").host_time
+    aware = replace(
+        reading(0, import_kwh="1"), meter_clock=(at + timedelta(seconds=75)).isoformat()
+    )
+    assert clock_offset_s(aware) == 75
+    local = (at + timedelta(hours=8, minutes=20)).replace(tzinfo=None).isoformat()
+    naive = replace(reading(0, import_kwh="1"), meter_clock=local)
+    shanghai = timezone(timedelta(hours=8))
+    assert clock_offset_s(naive, shanghai) == 1200
+    assert judge(naive, Memory(), LIMITS)[0].flags == ("first",)
+    there = replace(LIMITS, zone=shanghai)
+    assert judge(naive, Memory(), there)[0].flags == ("clock_wrong", "first")
+    assert clock_offset_s(replace(naive, meter_clock="never")) is None

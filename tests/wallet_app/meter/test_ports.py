@@ -53,6 +53,22 @@ def test_an_adapter_is_found_under_its_new_name():
     assert find_again("/dev/ttyUSB0", "", known) == "/dev/ttyUSB0"
 
 
+def test_adapters_with_one_number_are_told_apart_by_their_place():
+    found = ports(
+        lambda: [
+            Entry("/dev/ttyUSB0", 0x10C4, 0xEA60, "0001", "1-1", "CP2102"),
+            Entry("/dev/ttyUSB1", 0x10C4, 0xEA60, "0001", "1-2", "CP2102"),
+        ]
+    )
+    assert [p.identity for p in found] == ["10c4:ea60:0001 at 1-1", "10c4:ea60:0001 at 1-2"]
+
+
+def test_another_adapter_under_the_old_name_is_not_read():
+    known = [PortInfo("/dev/ttyUSB0", "", "0403:6001:B", True)]
+    with pytest.raises(PortError, match="another adapter"):
+        find_again("/dev/ttyUSB0", "0403:6001:A", known)
+
+
 def test_missing_port():
     with pytest.raises(PortError, match="there is no port /dev/no-port: plug in"):
         open_port("/dev/no-port", Link())

@@ -10,7 +10,10 @@ import pytest
 from light_node.clock import SystemClock
 from wallet_app.meter.dialogue import Options
 from wallet_app.meter.events import Proof, Reading
-from wallet_app.meter.report import Report, run
+from wallet_app.meter.plausibility import Verdict
+from wallet_app.meter.rawlog import Turn
+from wallet_app.meter.report import Report, ReportBuilder, run
+from wallet_app.meter.report_html import report_html
 from wallet_app.meter.session import MeterStatus
 
 START = datetime(2026, 6, 21, 10, tzinfo=UTC)
@@ -88,6 +91,58 @@ def test_run_against_a_simulated_meter():
     assert not made.stopped_early
     assert made.readings[0].raw in b"".join(heard)
     assert made.to_json()["origin"] == "simulated"
+
+
+def test_document_has_every_part_and_no_markup_of_the_meters():
+    clock = (START + timedelta(seconds=75)).isoformat()
+    made = report(
+        reading(0, "<b>A</b>", clock, import_kwh="1.5", power_w="-3"),
+        reading(1, "<b>A</b>", clock, import_kwh="1.6", power_w="5"),
+        bad=4,
+    )
+    made.verdicts = [Verdict(True, ("first",)), Verdict(False, ("register_back",))]
+    made.turns = (
+        Turn(1, START, 0.0, 0.1, True, b"\x01\x02"),
+        Turn(2, START, 0.35, 0.4, False, b"\x03" * 500, b"\x01\x02"),
+    )
+    page = report_html(made)
+    for heading in ("Identification", "Values", "Timing", "Errors", "Readings", "Raw log"):
+        assert f"<h2>{heading}</h2>" in page
+    assert "&lt;b&gt;A&lt;/b&gt;" in page
+    assert "<b>A</b>" not in page
+    assert "01 02" in page
+    assert "(500)" in page
+    assert "the register stepped back" in page
+    assert "+74 s" in page
+    assert "shortest 0.25, mean 0.25, longest 0.25" in page
+    assert "3.85 %" in page
+
+
+def test_a_report_without_readings_is_a_document_too():
+    page = report_html(Report("COM5", "DSMR P1", START))
+    assert "nothing was read" in page
+
+
+def test_builder_counts_only_what_came_during_the_test():
+    class Still(SystemClock):
+        def now(self) -> datetime:
+            return START
+
+    builder = ReportBuilder("COM5", "dsmr_p1", Still(), 2)
+    builder.take_status(MeterStatus("reading", "COM5", "reading", 100, 7, polls=50))
+    builder.take_reading(reading(0, import_kwh="1"))
+    builder.take_status(MeterStatus("reading", "COM5", "reading", 103, 8, polls=52))
+    assert not builder.done.is_set()
+    builder.take_reading(reading(1, import_kwh="0.5"))
+    assert builder.done.is_set()
+    builder.take_reading(reading(2, import_kwh="1"))
+    made = builder.finish()
+    assert len(made.readings) == 2
+    assert made.status is not None
+    assert (made.status.good_frames, made.status.bad_frames, made.status.polls) == (3, 1, 2)
+    assert made.flags() == {"first": 1, "register_back": 1}
+    assert made.rejected() == 1
+    assert "every fifth frame" in made.advice()
 
 
 def test_run_without_a_port_says_why():

@@ -4,7 +4,7 @@ import queue
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -38,9 +38,9 @@ class Bench:
         self.terminal = self.plug_in()
         arguments: dict[str, object] = {"address": ADDRESS, "interval_s": 0.02, "timing": QUICK}
         arguments |= {"link": Link(115200, 8, "N", 1), "port_list": self.port_list, **options}
+        arguments = {"clock": SystemClock(), **arguments}
         self.session = MeterSession(
             self.terminal.port,
-            clock=SystemClock(),
             on_reading=self.readings.put,
             on_status=self.on_status,
             **arguments,  # type: ignore[arg-type]
@@ -263,31 +263,91 @@ def test_impossible_sessions_are_refused(options: dict[str, object]):
 
 
 class JumpingClock(SystemClock):
-    """A machine whose wall clock is set an hour forward after the first looks."""
+    """A machine whose wall clock jumps, or that sleeps, when told to."""
 
     def __init__(self) -> None:
-        self.looks = 0
+        self.ahead, self.slept_s = timedelta(0), 0.0
 
     def now(self) -> datetime:
-        self.looks += 1
-        now = super().now()
-        return now if self.looks == 1 else now.replace(year=now.year + 1)
+        return super().now() + self.ahead + timedelta(seconds=self.slept_s)
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.slept_s
 
 
-def test_a_jump_of_the_host_clock_is_marked():
+@pytest.mark.parametrize("jump", [timedelta(hours=8), timedelta(hours=-1)])
+def test_a_jump_of_the_host_clock_is_marked(bench: Callable[..., Bench], jump: timedelta):
+    clock = JumpingClock()
+    made = bench(clock=clock)
+    assert made.next_reading().problems == ()
+    clock.ahead = jump
+    # What was read before the jump may still be waiting in the queue.
+    found = next(r for r in iter(made.next_reading, None) if r.problems)
+    assert found.problems == ("clock_jump",)
+    assert [made.next_reading().problems for _ in range(3)] == [(), (), ()]
+
+
+def test_a_sleep_of_the_machine_is_a_gap_and_opens_the_port_anew(bench: Callable[..., Bench]):
+    clock, opened = JumpingClock(), []
+
+    def factory(device: str, link: Link) -> Line:
+        opened.append(device)
+        return open_port(device, link)
+
+    made = bench(clock=clock, port_factory=factory)
+    made.next_reading()
+    clock.slept_s = 8 * 3600.0
+    found = next(r for r in iter(made.next_reading, None) if r.after_gap)
+    assert found.after_gap == "the computer slept"
+    assert found.problems == ()  # both clocks went on: no jump
+    assert len(opened) == 2
+    assert made.session.status.gaps == 1
+
+
+def test_several_meters_on_one_line_are_read_in_turn():
+    from tests.wallet_app.meter.bus import Bus
+
+    numbers = ("1", "2", "3")
+    meters = [Dlt645Meter(n.zfill(12), lambda: STATE, reply_delay_s=0.0) for n in numbers[:2]]
     readings: queue.Queue[Reading] = queue.Queue()
-    meter = Dlt645Meter(ADDRESS, lambda: STATE, reply_delay_s=0.0)
-    with MeterTerminal(meter) as terminal:
+    with MeterTerminal(Bus(meters)) as terminal:
         session = MeterSession(
             terminal.port,
-            address=ADDRESS,
-            interval_s=0.01,
-            clock=JumpingClock(),
+            address=", ".join(numbers),
+            interval_s=0.02,
+            clock=SystemClock(),
             on_reading=readings.put,
             on_status=lambda _: None,
             timing=QUICK,
+            link=Link(115200, 8, "N", 1),
         )
         session.start()
-        flags = [readings.get(timeout=20).problems for _ in range(3)]
+        found = [readings.get(timeout=20).meter_id for _ in range(6)]
+        status = session.status
         session.stop()
-    assert flags == [(), ("clock_jump",), ()]
+    # The third is not there: that costs its polls, not those of the others.
+    assert found == ["000000000001", "000000000002"] * 3
+    assert status.missed >= 2
+
+
+def test_an_adapter_known_from_before_is_opened_under_its_new_name(bench: Callable[..., Bench]):
+    made = bench(identity="0403:6001:A1")
+    made.next_reading()
+    other = MeterSession(
+        "/dev/ttyUSB9",
+        address=ADDRESS,
+        interval_s=1.0,
+        clock=SystemClock(),
+        on_reading=lambda _: None,
+        on_status=lambda _: None,
+        identity="0403:6001:A1",
+        port_list=made.port_list,
+        timing=QUICK,
+    )
+    other.start()
+    deadline = threading.Event()
+    while "in use" not in other.status.text and not deadline.wait(0.02):
+        assert other.status.state in ("searching", "error")
+    # Found under its new name, and not opened a second time while the first session has it.
+    assert made.terminal.port in other.status.text
+    other.stop()
