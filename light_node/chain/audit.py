@@ -15,7 +15,7 @@ Pure: transactions in, differences out. :mod:`light_node.chain.auditor` fetches 
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -211,6 +211,9 @@ class _View:
         if stated is None:
             return None
         return value if stated == version else self._state.earlier(key, stated)
+
+    def prefetch(self, keys: Sequence[str]) -> None:
+        """Do nothing: what was read is what :meth:`get` is asked for."""
 
     def put(self, key: str, value: bytes) -> None:
         self.writes[key] = value or None

@@ -12,7 +12,7 @@ from light_node.clock import Clock
 
 # Contract code makes next to no cycles, so a collection finds nothing; what it costs grows with
 # the objects alive. Those of the program itself are frozen, and the rest is looked at seldom.
-_THRESHOLDS = (20_000, 20, 20)
+_THRESHOLDS = (5_000, 20, 50)
 # Python's 5 ms between hand-overs would delay every message while a long function computes.
 _SWITCH_INTERVAL = 0.0005
 _SAMPLE_SECONDS = 0.02

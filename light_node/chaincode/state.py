@@ -72,14 +72,13 @@ class StreamState:
             self._read[key] = payload or None
         return self._read[key]
 
-    def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
-        """Return the committed value of each key, in one call where the peer takes several."""
+    def prefetch(self, keys: Sequence[str]) -> None:
+        """Read ``keys`` in as few calls as the peer allows; nothing if it takes one at a time."""
         missing = [key for key in dict.fromkeys(keys) if key not in self._read]
         most = self._batching.reads
         if most > 1 and len(missing) > 1:
             for start in range(0, len(missing), most):
                 self._read_batch(missing[start : start + most])
-        return [self.get(key) for key in keys]
 
     def put(self, key: str, value: bytes) -> None:
         """Write ``value``; an empty value is a delete, as everywhere on Fabric."""

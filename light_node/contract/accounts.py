@@ -21,6 +21,10 @@ def book(state: LedgerState, slot_id: str, settled: Settlement) -> None:
 
     Each key is read and written once, as nothing here sees its own writes.
     """
+    participants = [line.participant for line in settled.lines]
+    records.prefetch(
+        state, *((ACCOUNT, who) for who in participants), (POT, COMMUNITY), (POT, GRID)
+    )
     for line in settled.lines:
         record = records.load(state, ACCOUNT, line.participant) or _empty(line.participant)
         _add(record, slot_id, line)

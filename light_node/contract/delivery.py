@@ -44,6 +44,13 @@ def submit_reading(invocation: Invocation) -> bytes:
     caller = trader_of(invocation)
     given = fields.json_argument(invocation, SIGNED_FIELDS)
     caller.require_self(given["participant"])
+    interval = fields.slot_of(given["slot"])
+    records.prefetch(
+        invocation.state,
+        (records.SLOT, interval.id),
+        (records.PARTICIPANT, caller.participant),
+        *((READING, s.id, caller.participant) for s in (_before(interval), interval) if s),
+    )
     slot = slots.find(invocation.state, given["slot"])
     if slot.phase is not Phase.CLEARED:
         raise ContractError(
@@ -181,15 +188,19 @@ def _check_plausible(
             raise _implausible(f'"{energy}" is above {most}, twice what the connection carries')
         if given[energy] > given[register]:
             raise _implausible(f'"{energy}" is more than "{register}" has counted in all')
-    if slot.start < slot.length_s:
+    before = _before(slot.interval)
+    if before is None:
         return
-    before = Slot(slot.start - slot.length_s, slot.length_s)
     last = records.load(state, READING, before.id, given["participant"])
     if last is None or last["meter"] != given["meter"] or last["estimated"] or given["estimated"]:
         return
     for _, register in _DIRECTIONS:
         if given[register] < last[register]:
             raise _implausible(f'"{register}" runs backwards: {last[register]} one slot earlier')
+
+
+def _before(slot: Slot) -> Slot | None:
+    return Slot(slot.start - slot.length_s, slot.length_s) if slot.start >= slot.length_s else None
 
 
 def _implausible(text: str) -> ContractError:

@@ -72,6 +72,9 @@ class Simulation:
         self._done.reads.setdefault(key, found[1] if found else None)
         return found[0] if found else None
 
+    def prefetch(self, keys: Sequence[str]) -> None:
+        """Do nothing: nothing here is far away."""
+
     def put(self, key: str, value: bytes) -> None:
         """Record a write; an empty value is a deletion."""
         if not key:

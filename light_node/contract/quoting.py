@@ -6,7 +6,7 @@ from light_node import jsonio
 from light_node.contract import fields, participants, records, slots
 from light_node.contract.caller import operator_of, trader_of
 from light_node.contract.errors import Code, ContractError
-from light_node.contract.records import QUOTE, STANDING, Record
+from light_node.contract.records import PARTICIPANT, QUOTE, SLOT, STANDING, Record
 from light_node.contract.slots import Phase, SlotRecord
 from light_node.contract.stub import Invocation, LedgerState
 from light_node.market import errors, rounds
@@ -44,8 +44,14 @@ def submit_quote(invocation: Invocation) -> bytes:
     caller = trader_of(invocation)
     given = fields.json_argument(invocation, SIGNED_FIELDS)
     caller.require_self(given["participant"])
-    slot = slots.find(invocation.state, given["slot"])
     number = given["round"]
+    records.prefetch(
+        invocation.state,
+        (SLOT, given["slot"]),
+        (PARTICIPANT, caller.participant),
+        *((QUOTE, given["slot"], str(n), caller.participant) for n in (number - 1, number) if n),
+    )
+    slot = slots.find(invocation.state, given["slot"])
     if slot.phase is not Phase.QUOTING or slot.round != number:
         open_now = f"round {slot.round} is {'open' if slot.phase is Phase.QUOTING else 'closed'}"
         raise ContractError(Code.ROUND_CLOSED, f"round {number} of {slot.slot}: {open_now}")

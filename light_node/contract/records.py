@@ -35,6 +35,11 @@ def load(state: LedgerState, object_type: str, *attributes: str) -> Record | Non
     return None if value is None else parse(value)
 
 
+def prefetch(state: LedgerState, *keys: tuple[str, ...]) -> None:
+    """Announce reads of these (object type, attribute, …): see :meth:`LedgerState.prefetch`."""
+    state.prefetch([composite_key(object_type, attributes) for object_type, *attributes in keys])
+
+
 def store(state: LedgerState, record: Any, object_type: str, *attributes: str) -> None:
     """Write the record at this composite key."""
     state.put(composite_key(object_type, attributes), jsonio.canonical_dumps(record))

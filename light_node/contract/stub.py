@@ -36,6 +36,13 @@ class LedgerState(Protocol):
         """Return the committed value of ``key``; None if absent."""
         ...
 
+    def prefetch(self, keys: Sequence[str]) -> None:
+        """Take note that ``keys`` are read next, so that a state far away asks for all at once.
+
+        Only keys that every invocation which ends well does read: what is fetched counts as read.
+        """
+        ...
+
     def put(self, key: str, value: bytes) -> None:
         """Set ``key`` at commit; an empty value deletes it, as in Fabric."""
         ...

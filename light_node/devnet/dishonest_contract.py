@@ -6,7 +6,7 @@ commit hashes are in order, and only recomputing the slot from the signed quotes
 it (docs/market-rules.md sections 5, 7 and 8).
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from light_node import jsonio
@@ -32,6 +32,10 @@ class _Falsified:
     def get(self, key: str) -> bytes | None:
         """Return what is there."""
         return self.state.get(key)
+
+    def prefetch(self, keys: Sequence[str]) -> None:
+        """Pass it on."""
+        self.state.prefetch(keys)
 
     def put(self, key: str, value: bytes) -> None:
         """Write what :meth:`written` makes of it."""

@@ -5,7 +5,7 @@ writes; every read is recorded with the version found, every range query with al
 that commit can tell whether the answer would still be the same.
 """
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from typing import Protocol
 
 from light_node.devnet.store import Version, VersionedValue
@@ -57,6 +57,9 @@ class Simulator:
         # The first read counts; the snapshot does not change during a simulation.
         self._reads.setdefault(key, found.version if found else None)
         return found.value if found else None
+
+    def prefetch(self, keys: Sequence[str]) -> None:
+        """Do nothing: the state is in this process."""
 
     def put(self, key: str, value: bytes) -> None:
         """Write ``value``; an empty value is a delete, as on Fabric."""

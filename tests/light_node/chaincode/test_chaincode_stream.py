@@ -27,6 +27,8 @@ def test_a_quote_leaves_the_read_write_set_it_leaves_in_memory(
     peer = dial(serve(), world.ledger, batches=batches)
     call = peer.begin(world.traders["E"], "SubmitQuote", text)
     assert json.loads(call.response().payload)["participant"] == world.id("E")
+    reads = [M.GET_STATE_MULTIPLE] if batches else [M.GET_STATE] * 3
+    assert call.asked == [*reads, M.PUT_STATE]
     direct = world.channel.endorse(world.traders["E"], "SubmitQuote", text)
     served = call.rwset()
     assert served.reads == direct.rwset.reads
