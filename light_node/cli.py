@@ -10,6 +10,7 @@ COMMANDS = {
     "clear": "light_node.commands.clear",
     "devnet": "light_node.commands.devnet",
     "evidence": "light_node.commands.evidence",
+    "fabric": "light_node.commands.fabric",
     "mtc": "light_node.commands.mtc",
     "peers": "light_node.commands.peers",
     "prove": "light_node.commands.prove",

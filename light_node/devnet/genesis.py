@@ -33,10 +33,14 @@ _ANY, _MAJORITY = common_pb2.ImplicitMetaPolicy.ANY, common_pb2.ImplicitMetaPoli
 
 @dataclass(frozen=True, slots=True)
 class OrderingParameters:
-    """What the configuration says of ordering; the timeout runs from a batch's first message."""
+    """What the configuration says of ordering; the timeout runs from a batch's first message.
+
+    ``channel_capability`` is V3_0, or V2_0 where nodes of Fabric 2.5 take part (Raft only).
+    """
 
     bft: bool
     batch_timeout_ms: int
+    channel_capability: str = "V3_0"
 
 
 def genesis_block(
@@ -72,7 +76,7 @@ def _channel(material: Material, parameters: OrderingParameters) -> common_pb2.C
     _value(group, "HashingAlgorithm", common_pb2.HashingAlgorithm(name="SHA256"))
     width = common_pb2.BlockDataHashingStructure(width=2**32 - 1)
     _value(group, "BlockDataHashingStructure", width)
-    _value(group, "Capabilities", _capabilities("V3_0"))
+    _value(group, "Capabilities", _capabilities(parameters.channel_capability))
     group.groups["Orderer"].CopyFrom(_orderer(material, parameters))
     group.groups["Application"].CopyFrom(_application(material))
     return group

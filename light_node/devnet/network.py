@@ -34,7 +34,7 @@ PROFILE_FILE = "profile.json"
 USERS_DIRECTORY = "users"
 DEFAULT_BASE_PORT = 7051
 DEFAULT_BATCH_TIMEOUT_MS = 500
-_REGISTRAR = "admin"
+REGISTRAR = "admin"
 _TRUST_LIFETIME = timedelta(days=365)
 _USERS: tuple[tuple[str, str, tuple[Attribute, ...]], ...] = (
     (
@@ -68,6 +68,7 @@ class Options:
     batch_timeout_ms: int | None = None
     market_rate: int | None = None
     market_start: datetime | None = None
+    channel_capability: str = "V3_0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,7 @@ def _create(store: Store, options: Options, now: datetime, random: Random) -> No
     for name, credential in credentials.items():
         store.add_credential(name, credential.certificate_pem, credential.key_pem)
     timeout = options.batch_timeout_ms or DEFAULT_BATCH_TIMEOUT_MS
-    parameters = OrderingParameters(bft=layout.bft, batch_timeout_ms=timeout)
+    parameters = OrderingParameters(layout.bft, timeout, options.channel_capability)
     material = materials.arrange(layout, credentials)
     seconds = int(now.timestamp())
     write_genesis(store, genesis_block(material, parameters, seconds, random(NONCE_BYTES)))
@@ -202,8 +203,8 @@ def authorities(
             now,
             lambda: random(12).hex(),
         )
-        if authority.registration(_REGISTRAR) is None:
-            authority.register_registrar(_REGISTRAR, network.registrar_secret)
+        if authority.registration(REGISTRAR) is None:
+            authority.register_registrar(REGISTRAR, network.registrar_secret)
         found.append(authority)
     return found
 
@@ -338,7 +339,7 @@ def network_profile(
         ),
         market_time=market_time,
         registrars=tuple(
-            profile.Registrar(member.node.msp_id, _REGISTRAR, network.registrar_secret)
+            profile.Registrar(member.node.msp_id, REGISTRAR, network.registrar_secret)
             for member in material.peers
         ),
     )
