@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import signal
 import sys
@@ -20,6 +21,8 @@ from light_node.clock import SystemClock
 from light_node.commandline import InputError
 from light_node.contract.chaincodes import CHAINCODES, MARKET
 from light_node.fabric import crypto
+
+log = logging.getLogger(__name__)
 
 SUMMARY = "Serve the market contract to the peers of a Fabric network, or make its package."
 
@@ -159,17 +162,13 @@ def _serve(arguments: argparse.Namespace) -> int:
         raise InputError("--package-id must be what `light-node chaincode package` printed")
     if not 0 <= arguments.drain_seconds <= 3600:
         raise InputError("--drain-seconds must be 0 to 3600")
-    logs.to_stream(sys.stderr, arguments.log_level)
     tls = _tls(arguments)
-    if tls is None and host not in ("127.0.0.1", "localhost", "[::1]"):
-        print(
-            "light-node chaincode: without --tls-cert anybody on the way can read and change what "
-            "peers and contract tell each other",
-            file=sys.stderr,
-        )
     service = Service.named(arguments.chaincode, package_id)
     try:
-        return asyncio.run(_run(arguments, service, tls, address))
+        with logs.to_stream(sys.stderr, arguments.log_level):
+            if tls is None and host not in ("127.0.0.1", "localhost", "[::1]"):
+                log.warning("no TLS: who is on the way reads and changes what peers are told")
+            return asyncio.run(_run(arguments, service, tls, address))
     except ServerError as error:
         raise InputError(str(error)) from error
 

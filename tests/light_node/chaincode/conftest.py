@@ -18,7 +18,7 @@ import pytest
 
 from light_node.chaincode.host import Limits, Service
 from light_node.chaincode.metrics import Metrics
-from light_node.chaincode.server import ChaincodeServer, Tls
+from light_node.chaincode.server import ChaincodeServer, ServerError, Tls
 from light_node.clock import SystemClock
 from light_node.contract.memory import MemoryLedger, ReadWriteSet, Simulation
 from light_node.fabric import methods, proposal
@@ -36,8 +36,15 @@ CHANNEL = "market"
 class ServerThread:
     """A chaincode server on an event loop in a thread."""
 
-    def __init__(self, service: Service, limits: Limits | None = None, tls: Tls | None = None):
+    def __init__(
+        self,
+        service: Service,
+        limits: Limits | None = None,
+        tls: Tls | None = None,
+        address: str = "127.0.0.1:0",
+    ) -> None:
         self._service, self._limits, self._tls = service, limits, tls
+        self.address = address
         self.metrics = Metrics()
         self._started: Future[int] = Future()
         self._drain = 1.0
@@ -68,10 +75,10 @@ class ServerThread:
             self._service, self.metrics, SystemClock(), limits=self._limits, tls=self._tls
         )
         try:
-            self._started.set_result(await server.start("127.0.0.1:0"))
-        except BaseException as error:
+            self._started.set_result(await server.start(self.address))
+        except ServerError as error:
             self._started.set_exception(error)
-            raise
+            return
         await self._stop.wait()
         self.drained = await server.stop(self._drain)
 
@@ -115,6 +122,7 @@ class FakePeer:
         ledger: MemoryLedger,
         *,
         batches: bool = True,
+        register: Callable[[], list[peer_pb2.ChaincodeMessage]] | None = None,
         credentials: grpc.ChannelCredentials | None = None,
     ) -> None:
         options = [("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -126,6 +134,7 @@ class FakePeer:
         )
         self.ledger = ledger
         self.batches = batches
+        self._register = register or self._accept
         self.on_call: Callable[[Call, Any], bool] = lambda call, message: True
         self.calls: dict[tuple[str, str], Call] = {}
         self.registered = ""
@@ -211,7 +220,9 @@ class FakePeer:
         self.received.put(message)
         if message.type == M.REGISTER:
             self.registered = peer_pb2.ChaincodeID.FromString(message.payload).name
-            self.on_register()
+            for answer in self._register():
+                self.send(answer)
+            self.ready.set()
             return
         if message.type == M.KEEPALIVE:
             return
@@ -227,8 +238,7 @@ class FakePeer:
             if self.on_call(call, message):
                 self.answer(message, self._state(call, message))
 
-    def on_register(self) -> None:
-        self.send(M(type=M.REGISTERED))
+    def _accept(self) -> list[peer_pb2.ChaincodeMessage]:
         params = peer_pb2.ChaincodeAdditionalParams(
             use_write_batch=True,
             max_size_write_batch=1000,
@@ -236,8 +246,7 @@ class FakePeer:
             max_size_get_multiple_keys=1000,
         )
         payload = params.SerializeToString() if self.batches else b""
-        self.send(M(type=M.READY, payload=payload))
-        self.ready.set()
+        return [M(type=M.REGISTERED), M(type=M.READY, payload=payload)]
 
     def answer(
         self, message: peer_pb2.ChaincodeMessage, payload: bytes, kind: Any = M.RESPONSE
@@ -310,9 +319,9 @@ def dial() -> Iterator[Callable[..., FakePeer]]:
     peers: list[FakePeer] = []
 
     def connect(
-        server: ServerThread, ledger: MemoryLedger | None = None, *, kind: Any = FakePeer, **o: Any
+        server: ServerThread, ledger: MemoryLedger | None = None, **options: Any
     ) -> FakePeer:
-        peer: FakePeer = kind(server.address, ledger or MemoryLedger(), **o)
+        peer = FakePeer(server.address, ledger or MemoryLedger(), **options)
         peers.append(peer)
         return peer
 
