@@ -31,11 +31,14 @@ def join_orderer(session: requests.Session, admin_url: str, genesis: bytes) -> N
     """Join an orderer to the channel of block 0 ``genesis`` unless it has; ``FabricNetError``."""
     if orderer_height(session, admin_url) is not None:
         return
-    answer = session.post(
-        f"{admin_url}/participation/v1/channels",
-        files={"config-block": ("genesis.block", genesis)},
-        timeout=_HTTP_SECONDS,
-    )
+    try:
+        answer = session.post(
+            f"{admin_url}/participation/v1/channels",
+            files={"config-block": ("genesis.block", genesis)},
+            timeout=_HTTP_SECONDS,
+        )
+    except requests.RequestException as error:
+        raise FabricNetError(f"an orderer does not answer: {error}") from error
     if answer.status_code != 201:
         raise FabricNetError(f"an orderer refuses the channel: {answer.text.strip()[:500]}")
 

@@ -9,10 +9,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+import grpc
 from google.protobuf.message import DecodeError
 
 from light_node.fabric.errors import EndorseError, FabricError, Unavailable
 from light_node.fabric.gateway import Gateway
+from light_node.fabric.identity import SigningIdentity
 from light_node.fabric.pb import lifecycle_pb2
 from light_node.fabricnet.channel import PeerAdmin
 from light_node.fabricnet.errors import FabricNetError
@@ -25,12 +27,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One organisation's part: its peer's administration, its admin's gateways, its package.
+    """One organisation's part: the line to its peer, its admin's gateways there, its package.
 
     ``own`` judges endorsements by the organisation's own policy, ``all_of_them`` by the channel's.
     """
 
     msp_id: str
+    line: grpc.Channel
+    admin: SigningIdentity
     peer: PeerAdmin
     own: Gateway
     all_of_them: Gateway
@@ -68,6 +72,14 @@ def install(member: Member) -> None:
         raise FabricNetError(
             f"the peer of {member.msp_id} did not install the chaincode: {answer.message[:500]}"
         )
+
+
+def await_endorsers(gateway: Gateway, name: str, probe: Sequence[str], seconds: float) -> None:
+    """Wait until the gateway finds enough endorsers for ``name``: peers learn of each other slowly.
+
+    ``probe`` is a call that only reads; it is endorsed and never submitted.
+    """
+    _patiently(lambda: gateway.endorse(name, *probe), seconds)
 
 
 def _committed(

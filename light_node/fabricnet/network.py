@@ -20,6 +20,7 @@ import requests
 
 from light_node.chaincode import packaging
 from light_node.clock import Clock
+from light_node.contract.chaincodes import KV, MARKET
 from light_node.devnet import network as devnet_network
 from light_node.devnet.errors import DevnetError
 from light_node.devnet.layout import CHANNEL, in_use, join_address
@@ -49,6 +50,7 @@ CHAINCODE_VERSION = "1"
 _START_S = 60.0
 _DEPLOY_S = 120.0
 _PROGRAM = "import sys; from light_node.cli import main; sys.exit(main())"
+_PROBES = {MARKET: ("ListParticipants",), KV: ("range", "a", "b")}
 _LOGGING = {"FABRIC_LOGGING_SPEC": "warn"}
 
 Say = Callable[[str], None]
@@ -184,6 +186,7 @@ class FabricNet:
             self.processes.start(Command(member.node.name, [str(programs.orderer)], environment))
         for member, ports in members:
             self._wait_healthy(member.node.name, url(host, ports.operations, "/healthz"))
+            self._wait(member.node.name, functools.partial(self._listens, host, ports.admin))
             channel.join_orderer(self._http, url(host, ports.admin), genesis)
 
     def _start_peers(self, opened: Network, plan: Plan, programs: Binaries, genesis: bytes) -> None:
@@ -261,6 +264,8 @@ class FabricNet:
                 members.append(
                     lifecycle.Member(
                         node.msp_id,
+                        line,
+                        admin,
                         channel.PeerAdmin(line, admin, self._clock, secrets.token_bytes),
                         Gateway(line, admin, CHANNEL, self._clock, policy=own),
                         Gateway(line, admin, CHANNEL, self._clock, policy=together),
@@ -269,6 +274,10 @@ class FabricNet:
                     )
                 )
             lifecycle.deploy(name, CHAINCODE_VERSION, members, _DEPLOY_S)
+            policy = endorsement.by_reference(config)
+            for member in members:
+                gateway = Gateway(member.line, member.admin, CHANNEL, self._clock, policy=policy)
+                lifecycle.await_endorsers(gateway, name, _PROBES[name], _DEPLOY_S)
 
     def _package(self, opened: Network, server: ChaincodeServerPorts) -> tuple[bytes, str]:
         """Return the install package for the server's peer and its id; the same at every start."""

@@ -119,18 +119,21 @@ class Processes:
         ``force`` kills at once, as a power cut would.
         """
         running = {name: pid for name in names if (pid := self.pid(name)) is not None}
-        for pid in running.values():
-            _signal(pid, signal.SIGKILL if force else signal.SIGTERM)
-        until = time.monotonic() + _STOP_S
-        while (left := [n for n in running if self.pid(n) is not None]) and not (
-            late := time.monotonic() > until
-        ):
-            time.sleep(_POLL_S)
-        for name in left:
-            if late:
-                _signal(running[name], signal.SIGKILL)
+        stubborn = list(running)
+        for number in [signal.SIGKILL] if force else [signal.SIGTERM, signal.SIGKILL]:
+            killed = stubborn
+            for name in killed:
+                _signal(running[name], number)
+            stubborn = self._still_there(killed)
         for name in names:
             (self._run / f"{name}.json").unlink(missing_ok=True)
+        return [] if force else killed
+
+    def _still_there(self, names: Sequence[str]) -> list[str]:
+        """Wait until none of ``names`` runs, at most 20 seconds; return those that do."""
+        until = time.monotonic() + _STOP_S
+        while (left := [n for n in names if self.pid(n) is not None]) and time.monotonic() < until:
+            time.sleep(_POLL_S)
         return left
 
 
