@@ -122,6 +122,12 @@ def check_usable(before: ChannelConfig, config: common_pb2.Config) -> ChannelCon
         after = ChannelConfig.from_config(config, channel_id=before.channel_id)
     except ConfigError as error:
         raise ConfigUpdateRefused(f"error applying config update: {error}") from error
+    largest = after.batch_absolute_max_bytes
+    limits = (after.batch_max_messages, largest, after.batch_preferred_max_bytes)
+    if not all(limits) or after.batch_preferred_max_bytes > largest:
+        raise ConfigUpdateRefused(
+            "error applying config update: attempted to set the batch size to an invalid value"
+        )
     if after.consensus_type != before.consensus_type or after.consenters != before.consenters:
         raise ConfigUpdateRefused("a devnet keeps its consenters and its kind of ordering")
     if after.consensus_type != BFT and after.maintenance:

@@ -8,7 +8,6 @@ from google.protobuf.message import DecodeError
 
 from light_node.devnet.access import READERS, AccessControl
 from light_node.devnet.endorser import Endorser, ProposalRefused
-from light_node.devnet.ledger import CommittedBlock
 from light_node.devnet.rpc import Detail, Limit, RpcFailure, stream, unary
 from light_node.devnet.validation import VALID
 from light_node.devnet.views import OrdererView, bft_submission, follow
@@ -16,8 +15,8 @@ from light_node.fabric import methods
 from light_node.fabric.errors import MalformedMessage
 from light_node.fabric.pb import common_pb2, gateway_pb2, peer_pb2
 from light_node.fabric.policy import bft_quorum
-from light_node.fabric.proposal import OpenedProposal, open_proposal
-from light_node.fabric.transaction import Endorsement, prepared_payload
+from light_node.fabric.proposal import OpenedProposal, unpack_proposal
+from light_node.fabric.transaction import ChaincodeEvent, Endorsement, prepared_payload
 
 MAX_CONCURRENT = 500
 _Code = grpc.StatusCode
@@ -66,14 +65,21 @@ class GatewayService:
 
     async def evaluate(self, request: gateway_pb2.EvaluateRequest) -> gateway_pb2.EvaluateResponse:
         """Run a proposal on one peer and return the chaincode's answer."""
-        proposal = _opened(request.proposed_transaction, request.channel_id)
-        if not self._serves(proposal):
+        proposal = _unpacked(
+            request.proposed_transaction,
+            "failed to unpack transaction proposal: ",
+            missing="failed to unpack transaction proposal: a signed proposal is required",
+        )
+        if proposal.channel != self._access.channel:
+            raise RpcFailure(_Code.UNAVAILABLE, _no_channel(proposal.channel))
+        endorsers = self._of(request.target_organizations)
+        if not endorsers or not self._own.knows(proposal.chaincode):
             raise RpcFailure(
                 _Code.FAILED_PRECONDITION,
                 f"no peers available to evaluate chaincode {proposal.chaincode[:100]} "
                 f"in channel {proposal.channel[:250]}",
             )
-        endorser = self._named(request.target_organizations)[0]
+        endorser = endorsers[0]
         node = endorser.view.node
         try:
             outcome = await endorser.evaluate(request.proposed_transaction)
@@ -99,18 +105,28 @@ class GatewayService:
 
     async def endorse(self, request: gateway_pb2.EndorseRequest) -> gateway_pb2.EndorseResponse:
         """Gather endorsements and return the transaction, unsigned."""
-        proposal = _opened(request.proposed_transaction, request.channel_id)
-        if not self._serves(proposal):
+        signed = request.proposed_transaction
+        proposal = _unpacked(
+            signed, "", missing="the proposed transaction must contain a signed proposal"
+        )
+        named = list(request.endorsing_organizations)
+        serves = proposal.channel == self._access.channel and self._own.knows(proposal.chaincode)
+        if named:
+            endorsers = self._of(named) if serves else []
+            missing = [n[:100] for n in named if n not in {e.view.node.msp_id for e in endorsers}]
+            if missing:
+                text = f"failed to find any endorsing peers for org(s): {', '.join(missing[:10])}"
+                raise RpcFailure(_Code.UNAVAILABLE, text)
+            payload, endorsements = await self._gather(signed, endorsers, len(endorsers))
+        elif serves:
+            payload, endorsements = await self._gather_from(signed)
+        else:
             raise RpcFailure(
                 _Code.FAILED_PRECONDITION,
                 "no combination of peers can be derived which satisfy the endorsement policy: "
                 f"No metadata was found for chaincode {proposal.chaincode[:100]} "
                 f"in channel {proposal.channel[:250]}",
             )
-        named = list(request.endorsing_organizations)
-        endorsers = self._named(named) if named else self._endorsers
-        needed = len(endorsers) if named else self._needed
-        payload, endorsements = await self._gather(request.proposed_transaction, endorsers, needed)
         envelope = common_pb2.Envelope(
             payload=prepared_payload(
                 proposal.channel_header,
@@ -122,60 +138,51 @@ class GatewayService:
         )
         return gateway_pb2.EndorseResponse(prepared_transaction=envelope)
 
-    async def _gather(
-        self, signed: peer_pb2.SignedProposal, endorsers: Sequence[Endorser], needed: int
+    async def _gather_from(
+        self, signed: peer_pb2.SignedProposal
     ) -> tuple[bytes, list[Endorsement]]:
-        payload = b""
-        endorsements: list[Endorsement] = []
+        """Endorse here first; only what succeeds is taken to the other organisations."""
+        first = await _attempt(self._own, signed)
+        if isinstance(first, Detail):
+            raise RpcFailure(_Code.ABORTED, _ENDORSING, [first])
+        if self._needed == 1:
+            return first.payload, [_endorsement(first)]
+        return await self._gather(signed, self._endorsers[1:], self._needed, first)
+
+    async def _gather(
+        self,
+        signed: peer_pb2.SignedProposal,
+        endorsers: Sequence[Endorser],
+        needed: int,
+        first: peer_pb2.ProposalResponse | None = None,
+    ) -> tuple[bytes, list[Endorsement]]:
+        """Collect ``needed`` endorsements that agree; who fails is named in the failure."""
+        answers = [] if first is None else [first]
         failures: list[Detail] = []
         for endorser in endorsers:
-            if len(endorsements) == needed:
+            if len(answers) == needed:
                 break
-            node = endorser.view.node
-            text = _ENDORSING if not endorsements else _COLLECTING
-            try:
-                answer = await endorser.process(signed)
-            except ProposalRefused as refusal:
-                # The proposal itself is at fault, so another peer would say the same.
-                detail = Detail(node, str(refusal))
-                raise RpcFailure(_Code.ABORTED, text, [detail]) from refusal
-            if not answer.HasField("endorsement"):
-                by_chaincode = bool(answer.payload)
-                failures.append(Detail(node, _chaincode_error(answer.response, by_chaincode)))
-                if by_chaincode:
-                    raise RpcFailure(_Code.ABORTED, text, failures)
-                continue
-            if endorsements and answer.payload != payload:
-                raise RpcFailure(_Code.ABORTED, _COLLECTING, [Detail(node, _MISMATCH)])
-            payload = answer.payload
-            endorsements.append(
-                Endorsement(answer.endorsement.endorser, answer.endorsement.signature)
-            )
-        if len(endorsements) < needed:
-            raise RpcFailure(_Code.ABORTED, _COLLECTING if endorsements else _ENDORSING, failures)
-        return payload, endorsements
+            answer = await _attempt(endorser, signed)
+            if isinstance(answer, Detail):
+                failures.append(answer)
+            elif answers and answer.payload != answers[0].payload:
+                failures.append(Detail(endorser.view.node, _MISMATCH))
+            else:
+                answers.append(answer)
+        if len(answers) < needed:
+            raise RpcFailure(_Code.ABORTED, _COLLECTING, failures)
+        return answers[0].payload, [_endorsement(answer) for answer in answers]
 
-    def _serves(self, proposal: OpenedProposal) -> bool:
-        return proposal.channel == self._access.channel and self._own.knows(proposal.chaincode)
-
-    def _named(self, msp_ids: Sequence[str]) -> list[Endorser]:
-        if not msp_ids:
-            return list(self._endorsers)
-        by_organization = {e.view.node.msp_id: e for e in self._endorsers}
-        unknown = [name[:100] for name in msp_ids if name not in by_organization]
-        if unknown:
-            raise RpcFailure(
-                _Code.UNAVAILABLE,
-                f"failed to find any endorsing peers for org(s): {', '.join(unknown[:10])}",
-            )
-        return [by_organization[name] for name in dict.fromkeys(msp_ids)]
+    def _of(self, msp_ids: Sequence[str]) -> list[Endorser]:
+        """Return the endorsers of the organisations named, this peer's first; of all if none is."""
+        return [e for e in self._endorsers if not msp_ids or e.view.node.msp_id in msp_ids]
 
     # -- Submit and CommitStatus -------------------------------------------------------------
 
     async def submit(self, request: gateway_pb2.SubmitRequest) -> gateway_pb2.SubmitResponse:
         """Hand a signed transaction to the ordering service."""
         envelope = request.prepared_transaction
-        if not envelope.payload:
+        if not request.HasField("prepared_transaction"):
             raise RpcFailure(_Code.INVALID_ARGUMENT, "a prepared transaction is required")
         if not envelope.signature:
             raise RpcFailure(_Code.INVALID_ARGUMENT, "prepared transaction must be signed")
@@ -193,33 +200,36 @@ class GatewayService:
         if accepted >= bft_quorum(len(self._orderers)):
             return
         details = [Detail(o.node, _refusal(a.status, a.info)) for o, a in answers if not a.accepted]
-        if all(400 <= answer.status < 500 for _, answer in answers):
-            raise RpcFailure(_Code.ABORTED, details[0].message, details)
+        # As many as it takes to know that the quorum is missed: nobody waits for the others.
+        enough = len(self._orderers) - bft_quorum(len(self._orderers)) + 1
         raise RpcFailure(
             _Code.UNAVAILABLE,
             "insufficient number of orderers could successfully process transaction "
             "to satisfy quorum requirement",
-            details,
+            details[:enough],
         )
 
     def _submit_to_one(self, envelope: common_pb2.Envelope) -> None:
-        details = []
         for orderer in self._orderers:
             answer = orderer.broadcast(envelope)
             if answer.accepted:
                 return
-            text = _refusal(answer.status, answer.info)
-            details.append(Detail(orderer.node, text))
             if 400 <= answer.status < 500:
-                raise RpcFailure(_Code.ABORTED, text, details)
-        text = "no orderers could successfully process transaction"
-        raise RpcFailure(_Code.UNAVAILABLE, text, details)
+                raise RpcFailure(_Code.ABORTED, _refusal(answer.status, answer.info))
+        raise RpcFailure(_Code.UNAVAILABLE, "no orderers could successfully process transaction")
 
     async def commit_status(
         self, signed: gateway_pb2.SignedCommitStatusRequest
     ) -> gateway_pb2.CommitStatusResponse:
         """Wait until a transaction is in a block of this peer and return its code."""
         request = _parsed(gateway_pb2.CommitStatusRequest, signed.request)
+        for given, text in (
+            (request.identity, "no identity provided"),
+            (request.channel_id, "no channel ID provided"),
+            (request.transaction_id, "transaction ID should not be empty"),
+        ):
+            if not given:
+                raise RpcFailure(_Code.INVALID_ARGUMENT, text)
         self._check_reader(request.channel_id, request.identity, signed.request, signed.signature)
         entry = await self._own.view.wait_for_transaction(request.transaction_id)
         return gateway_pb2.CommitStatusResponse(
@@ -236,10 +246,15 @@ class GatewayService:
         self._check_reader(request.channel_id, request.identity, signed.request, signed.signature)
         start, after = self._first_event_block(request), request.after_transaction_id
         async for block in follow(self._own.view, start):
-            answer = _events(block, request.chaincode_id, after)
-            after = ""
-            if answer.events:
-                yield answer
+            events = [r.event for r in block.results if r.code == VALID and r.event is not None]
+            if after:
+                # Passed only with an event of that transaction: without one, nothing ever follows.
+                places = [i for i, event in enumerate(events) if event.transaction_id == after]
+                if not places:
+                    continue
+                events, after = events[places[0] + 1 :], ""
+            if wanted := [e for e in events if e.chaincode == request.chaincode_id]:
+                yield _events(block.number, wanted)
 
     def _first_event_block(self, request: gateway_pb2.ChaincodeEventsRequest) -> int:
         kind = request.start_position.WhichOneof("Type")
@@ -257,7 +272,9 @@ class GatewayService:
         self, channel: str, identity: bytes, message: bytes, signature: bytes
     ) -> None:
         if channel != self._access.channel:
-            raise RpcFailure(_Code.NOT_FOUND, _no_channel(channel))
+            # Who may read is asked first, and of a channel that is not there nobody is a reader.
+            text = f"failed evaluating policy: {_no_channel(channel)}"
+            raise RpcFailure(_Code.PERMISSION_DENIED, text)
         if not self._access.is_signed_by(READERS, identity, message, signature):
             raise RpcFailure(
                 _Code.PERMISSION_DENIED,
@@ -266,15 +283,26 @@ class GatewayService:
             )
 
 
-def _events(
-    block: CommittedBlock, chaincode: str, after: str
-) -> gateway_pb2.ChaincodeEventsResponse:
-    results = block.results
-    places = [i for i, result in enumerate(results) if after and result.transaction_id == after]
-    if places:
-        results = results[places[0] + 1 :]
+async def _attempt(
+    endorser: Endorser, signed: peer_pb2.SignedProposal
+) -> peer_pb2.ProposalResponse | Detail:
+    """Return a peer's endorsement, or what it says instead."""
+    try:
+        answer = await endorser.process(signed)
+    except ProposalRefused as refusal:
+        return Detail(endorser.view.node, str(refusal))
+    if answer.HasField("endorsement"):
+        return answer
+    return Detail(endorser.view.node, _chaincode_error(answer.response, bool(answer.payload)))
+
+
+def _endorsement(answer: peer_pb2.ProposalResponse) -> Endorsement:
+    return Endorsement(answer.endorsement.endorser, answer.endorsement.signature)
+
+
+def _events(number: int, events: Sequence[ChaincodeEvent]) -> gateway_pb2.ChaincodeEventsResponse:
     return gateway_pb2.ChaincodeEventsResponse(
-        block_number=block.number,
+        block_number=number,
         events=[
             peer_pb2.ChaincodeEvent(
                 chaincode_id=event.chaincode,
@@ -282,24 +310,18 @@ def _events(
                 event_name=event.name,
                 payload=event.payload,
             )
-            for event in (r.event for r in results if r.code == VALID)
-            if event is not None and event.chaincode == chaincode
+            for event in events
         ],
     )
 
 
-def _opened(signed: peer_pb2.SignedProposal, channel: str) -> OpenedProposal:
+def _unpacked(signed: peer_pb2.SignedProposal, prefix: str, *, missing: str) -> OpenedProposal:
     if not signed.proposal_bytes:
-        text = "the proposed transaction must contain a signed proposal"
-        raise RpcFailure(_Code.INVALID_ARGUMENT, text)
+        raise RpcFailure(_Code.INVALID_ARGUMENT, missing)
     try:
-        proposal = open_proposal(signed)
+        return unpack_proposal(signed)
     except MalformedMessage as error:
-        text = f"failed to unpack transaction proposal: {error}"
-        raise RpcFailure(_Code.INVALID_ARGUMENT, text) from error
-    if channel != proposal.channel:
-        raise RpcFailure(_Code.INVALID_ARGUMENT, "the proposal is for another channel")
-    return proposal
+        raise RpcFailure(_Code.INVALID_ARGUMENT, f"{prefix}{error}") from error
 
 
 def _parsed(kind: Any, data: bytes) -> Any:

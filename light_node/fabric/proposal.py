@@ -146,31 +146,51 @@ def open_proposal(signed: peer_pb2.SignedProposal) -> OpenedProposal:
     the same chaincode. The identity, its signature over ``proposal_bytes``, the age and the
     channel are the caller's to check.
     """
+    opened = unpack_proposal(signed)
+    header = common_pb2.ChannelHeader.FromString(opened.channel_header)
+    if header.type != common_pb2.ENDORSER_TRANSACTION:
+        raise MalformedMessage(f"invalid header type {header.type}")
+    if header.epoch:
+        raise MalformedMessage("epoch is non-zero")
+    if not opened.nonce:
+        raise MalformedMessage("nonce is empty")
+    if not opened.creator:
+        raise MalformedMessage("creator is empty")
+    expected = transaction_id(opened.nonce, opened.creator)
+    if opened.transaction_id != expected:
+        raise MalformedMessage(
+            f"incorrectly computed txid '{opened.transaction_id[:100]}' -- expected '{expected}'"
+        )
+    extension = peer_pb2.ChaincodeHeaderExtension.FromString(header.extension)
+    if extension.chaincode_id.name != opened.chaincode:
+        raise MalformedMessage("the proposal's header and payload name different chaincodes")
+    return opened
+
+
+def unpack_proposal(signed: peer_pb2.SignedProposal) -> OpenedProposal:
+    """Read a proposal's parts as a gateway does, which leaves the judging to endorsers.
+
+    ``MalformedMessage`` if a part cannot be read, or no channel header or chaincode is named.
+    """
     try:
         proposal = peer_pb2.Proposal.FromString(signed.proposal_bytes)
         header = common_pb2.Header.FromString(proposal.header)
         channel_header = common_pb2.ChannelHeader.FromString(header.channel_header)
         signature_header = common_pb2.SignatureHeader.FromString(header.signature_header)
-        extension = peer_pb2.ChaincodeHeaderExtension.FromString(channel_header.extension)
+        peer_pb2.ChaincodeHeaderExtension.FromString(channel_header.extension)
         payload = peer_pb2.ChaincodeProposalPayload.FromString(proposal.payload)
         spec = peer_pb2.ChaincodeInvocationSpec.FromString(payload.input).chaincode_spec
     except DecodeError as error:
         raise MalformedMessage("the proposal is no protobuf message Fabric knows") from error
-    if channel_header.type != common_pb2.ENDORSER_TRANSACTION or channel_header.epoch != 0:
-        raise MalformedMessage("the proposal's channel header is not that of a transaction")
-    if not signature_header.nonce or not signature_header.creator:
-        raise MalformedMessage("the proposal has no nonce or no creator")
-    tx_id = transaction_id(signature_header.nonce, signature_header.creator)
-    if channel_header.tx_id != tx_id:
-        raise MalformedMessage("the proposal's transaction id is not the hash of nonce and creator")
-    chaincode = spec.chaincode_id.name
-    if not chaincode or extension.chaincode_id.name != chaincode:
-        raise MalformedMessage("the proposal's header and payload name different chaincodes")
+    if not spec.chaincode_id.name:
+        raise MalformedMessage(
+            f"no chaincode name is provided, channel id [{channel_header.channel_id[:250]}]"
+        )
     public = public_payload(payload.input)
     return OpenedProposal(
-        transaction_id=tx_id,
+        transaction_id=channel_header.tx_id,
         channel=channel_header.channel_id,
-        chaincode=chaincode,
+        chaincode=spec.chaincode_id.name,
         args=tuple(spec.input.args),
         transient=dict(payload.TransientMap),
         creator=signature_header.creator,
