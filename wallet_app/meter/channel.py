@@ -78,11 +78,19 @@ class Channel:
                 return frame
         return None
 
-    def listen(self, wanted: Callable[[Frame], bool], seconds: float) -> Frame | None:
-        """Return the first wanted frame that comes within ``seconds``, else None."""
+    def listen(
+        self,
+        wanted: Callable[[Frame], bool],
+        seconds: float,
+        over: Callable[[], bool] = lambda: False,
+    ) -> Frame | None:
+        """Return the first wanted frame that comes within ``seconds``, else None.
+
+        ``over`` is asked now and then, and ends the wait early.
+        """
         deadline = self.clock.monotonic() + seconds
         heard = self.clock.monotonic()
-        while self.clock.monotonic() < deadline and not self.stop.is_set():
+        while self.clock.monotonic() < deadline and not self.stop.is_set() and not over():
             data = self._read()
             if data:
                 heard = self.clock.monotonic()

@@ -1,8 +1,9 @@
 """Finds out what hangs on a port: protocol, speed and number (docs/meter-protocols.md section 13).
 
 First it listens, because a meter that pushes needs no question and a bus on which others talk must
-not be disturbed. Then it asks, gentlest first, with reads only. A short round takes about 25 s at
-most; only if nothing at all was heard a longer round of listening follows.
+not be disturbed: one round over three speeds hears, rightly or as rubbish, everything that pushes
+at least every ten seconds. What was heard as rubbish says where to look again. Only on a line that
+is silent it asks, gentlest first, with reads only. All of it takes 30 s at most.
 """
 
 import threading
@@ -11,13 +12,18 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from light_node.clock import Clock
-from wallet_app.meter import dlms, dlt645, dlt698, iec62056, modbus, p1, sml
+from wallet_app.i18n import tr
+from wallet_app.meter import dlms, dlt645, dlt698, iec62056, modbus, p1, sml, sunspec
 from wallet_app.meter.channel import Channel, Exchange, Timing
 from wallet_app.meter.dialogue import D0Dialogue
 from wallet_app.meter.events import Event, Frame, Parser, Problem, Proof
 from wallet_app.meter.ports import PORT_FAILURES, Line, Link, PortError, PortFactory, open_port
 
 _VOLTS = (Decimal(80), Decimal(300))
+_LONGEST_S = 28.5
+_SECOND_LOOK_S = 10.5
+_SHORTEST_S = 0.5
+_MARKS = (b"\x1b\x1b\x1b\x1b", b"\x7e\xa0", b"\x7e\xa1", b"\x7e\xa8", b"\xe6\xe7\x00")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,19 +60,22 @@ class Detection:
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """Listen (``ask`` None) or ask at one speed."""
+    """Listen (``ask`` None) for up to ``seconds``, or ask, at one speed."""
 
     what: str
     link: Link
     seconds: float
     parsers: tuple[Callable[[], Parser], ...] = ()
-    ask: Callable[[Channel], Found | None] | None = None
+    ask: Callable[[Channel, str], Found | None] | None = None
+    reply_s: float = 0.5
 
 
 class Detector:
     """Searches one port; ``scale`` shortens every wait (for tests with simulated meters).
 
     ``progress(done, total, text)`` is called before every step; ``stop`` ends the search.
+    ``address`` is the number on the meter, if it is known: on a line with several meters the
+    question for "whoever is there" makes all of them answer at once.
     """
 
     def __init__(
@@ -78,39 +87,59 @@ class Detector:
         progress: Callable[[int, int, str], None] = lambda done, total, text: None,
         stop: threading.Event | None = None,
         scale: float = 1.0,
+        address: str = "",
     ) -> None:
         self._device, self._clock, self._factory = device, clock, factory
         self._progress, self._stop, self._scale = progress, stop or threading.Event(), scale
+        self._address = address
         self._attempts: list[Attempt] = []
-        self._heard = _Heard()
+        self._heard = _Heard(clock)
+        self._all: list[tuple[_Step, _Heard]] = []
+        self._began = 0.0
 
     def run(self) -> Detection:
-        """Search; ``PortError`` if the port cannot be opened."""
-        listening, asking = _listening(1.0), _asking()
-        steps: list[_Step] = [*listening, *asking, *_listening(3.0)]
-        for number, step in enumerate(steps):
-            if self._stop.is_set():
-                return self._result(None, "the search was stopped")
-            silent = not any(a.heard_bytes for a in self._attempts[: len(listening)])
-            if step.ask is not None and not silent:
-                continue  # somebody talks without being asked: do not talk in between
-            if number >= len(listening) + len(asking) and self._attempts_heard():
-                continue
-            self._progress(number, len(steps), f"{step.what} at {step.link}")
-            found = self._try(step)
-            if found is not None:
-                return self._result(found, "")
+        """Search for up to 30 s; ``PortError`` if the port cannot be opened."""
+        self._began = self._clock.monotonic()
+        rotation = _rotation()
+        found = self._each(rotation)
+        if found is None and any(heard.size for _, heard in self._all):
+            # Somebody talks without being asked: look at the likeliest speeds again, and longer.
+            found = self._each(_second_looks(self._all))
+        talks = any(heard.talks for _, heard in self._all)
+        if found is None and not talks:
+            found = self._each(_asking()) or self._each(_asking())
+        if found is not None:
+            return self._result(found, "")
+        if self._stop.is_set():
+            return self._result(None, tr("the search was stopped"))
         return self._result(None, self._advice())
 
+    def _each(self, steps: Sequence[_Step]) -> Found | None:
+        """Try ``steps`` in order while there is time; return the meter that was found."""
+        for step in steps:
+            if self._stop.is_set() or self._left() <= _SHORTEST_S * self._scale:
+                return None
+            done = round(100 * (1 - self._left() / (_LONGEST_S * self._scale)))
+            name = tr("{what} at {speed}", what=step.what, speed=step.link)
+            self._progress(min(max(done, 0), 100), 100, name)
+            found = self._try(step)
+            if found is not None:
+                return found
+        return None
+
+    def _left(self) -> float:
+        return _LONGEST_S * self._scale - (self._clock.monotonic() - self._began)
+
     def _try(self, step: _Step) -> Found | None:
-        self._heard = _Heard()
+        self._heard = _Heard(self._clock)
         found: Found | None = None
         try:
             line = self._factory(self._device, step.link)
         except PortError:
             if not self._attempts:
                 raise
-            self._attempts.append(Attempt(step.what, step.link, 0, 0, "the port did not open"))
+            problem = tr("the port did not open")
+            self._attempts.append(Attempt(step.what, step.link, 0, 0, problem))
             return None
         try:
             channel = Channel(
@@ -119,73 +148,112 @@ class Detector:
                 _Several([make() for make in step.parsers]),
                 clock=self._clock,
                 stop=self._stop,
-                timing=self._timing(),
+                timing=self._timing(step),
                 count=self._count,
             )
             if step.ask is None:
-                found = _listen(channel, step.seconds * self._scale)
+                seconds = min(step.seconds * self._scale, self._left())
+                quiet_s, last = 0.6 * self._scale, step.seconds >= _SECOND_LOOK_S
+                found = _listen(channel, seconds, self._heard, quiet_s, last_chance=last)
             else:
-                found = step.ask(channel)
+                found = step.ask(channel, self._address)
         except PORT_FAILURES as error:
-            raise PortError(f"{self._device} is gone: plug the adapter in again") from error
+            text = tr("{port} is gone: plug the adapter in again", port=self._device)
+            raise PortError(text) from error
         finally:
             line.close()
-        result = f"found {found.meter_id or 'a meter'}" if found else self._heard.summary()
+        if found:
+            result = tr("found {meter}", meter=found.meter_id or tr("a meter"))
+        else:
+            result = self._heard.summary()
         heard = self._heard
+        self._all.append((step, heard))
         self._attempts.append(Attempt(step.what, step.link, heard.size, heard.damaged, result))
         return found
 
-    def _timing(self) -> Timing:
+    def _timing(self, step: _Step) -> Timing:
         scale = self._scale
-        return Timing(reply_s=0.5 * scale, retry_s=0.1 * scale, attempts=1, pace=scale)
+        return Timing(reply_s=step.reply_s * scale, retry_s=0.1 * scale, attempts=1, pace=scale)
 
     def _count(self, event: Event) -> None:
         self._heard.damaged += isinstance(event, Problem)
-
-    def _attempts_heard(self) -> bool:
-        return any(attempt.heard_bytes for attempt in self._attempts)
 
     def _result(self, found: Found | None, advice: str) -> Detection:
         return Detection(found, tuple(self._attempts), advice)
 
     def _advice(self) -> str:
-        if not self._attempts_heard():
-            return (
+        heard = [(step, heard) for step, heard in self._all if heard.size]
+        if not heard:
+            return tr(
                 "nothing was heard: check that the meter has power, that the two wires are not "
                 "swapped or the head sits right way up, and whether the meter needs a PIN"
             )
-        if any(attempt.damaged for attempt in self._attempts):
-            return (
+        if all(step.ask is not None for step, _ in heard):
+            return tr(
+                "answers came but no whole frame: several meters may have answered at once; give "
+                "the number printed on the right one"
+            )
+        if any(each.damaged for _, each in heard):
+            return tr(
                 "damaged frames were heard: move the head, shorten the cable, or make sure that "
                 "no second program or inverter talks on the same line"
             )
-        return (
+        return tr(
             "bytes were heard but no frame: the speed or protocol is none of those tried; "
             "say which meter it is"
         )
 
 
 class _Heard:
-    """What came in during one step."""
+    """What came in during one step, and when."""
 
-    def __init__(self) -> None:
-        self.size = self.damaged = self.high = self.idle = 0
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.size = self.damaged = self.high = self.idle = self.printable = 0
+        self.first = self.last = 0.0
+        self._tail = b""
+        self.marks = False  # a start that only the right speed shows
 
     def add(self, data: bytes) -> None:
+        if not data:
+            return
+        now = self._clock.monotonic()
+        self.first, self.last = self.first or now, now
         self.size += len(data)
         self.high += sum(byte >= 0x80 for byte in data)
         self.idle += data.count(0) + data.count(0xFF)
+        plain = bytes(byte & 0x7F for byte in data)
+        self.printable += sum(0x20 <= byte < 0x7F or byte in b"\r\n" for byte in plain)
+        tail = self._tail + data
+        self.marks = self.marks or any(mark in tail for mark in _MARKS)
+        self._tail = tail[-8:]
+
+    @property
+    def burst_s(self) -> float:
+        """Return how long it talked."""
+        return self.last - self.first
+
+    @property
+    def right_speed(self) -> bool:
+        """Say whether this looks like a telegram cut off, and not like a wrong speed."""
+        return self.marks or (self.size > 30 and self.printable > 0.9 * self.size)
+
+    @property
+    def talks(self) -> bool:
+        """Say whether somebody talks, and it is not only the noise of an idle line."""
+        return self.size - self.idle > 5
 
     def summary(self) -> str:
         if not self.size:
-            return "silence"
+            return tr("silence")
+        size = tr("{number} bytes", number=self.size)
         if self.damaged:
-            return f"{self.size} bytes, {self.damaged} damaged frames"
+            return tr("{size}, {number} damaged frames", size=size, number=self.damaged)
         if 2 * self.idle > self.size:
-            return f"{self.size} bytes, mostly 00 and FF: wrong speed"
+            return tr("{size}, mostly 00 and FF: wrong speed", size=size)
         if self.high == self.size:
-            return f"{self.size} bytes, all with the top bit: wrong parity"
-        return f"{self.size} bytes, no frame"
+            return tr("{size}, all with the top bit: wrong parity", size=size)
+        return tr("{size}, no frame", size=size)
 
 
 class _Tap:
@@ -245,66 +313,185 @@ class _Several:
             parser.reset()
 
 
-def _listening(factor: float) -> list[_Step]:
-    d0, han = iec62056.Iec62056Parser, dlms.DlmsParser
-    return [
-        _Step("listen", Link(115200, 8, "N"), 2.5 * factor, (p1.P1Parser, han)),
-        _Step("listen", Link(9600, 8, "N"), 4.5 * factor, (sml.SmlParser, d0)),
-        _Step("listen", Link(2400, 8, "E"), 3.0 * factor, (han, d0)),
-    ]
+class _Masked:
+    """A parser behind the mask of seven bits: what 7E1 looks like when it is read as 8N1."""
+
+    def __init__(self, parser: Parser) -> None:
+        self._parser = parser
+
+    @property
+    def pending(self) -> int:
+        return self._parser.pending
+
+    def feed(self, data: bytes) -> list[Event]:
+        return self._parser.feed(bytes(byte & 0x7F for byte in data))
+
+    def finish(self) -> list[Event]:
+        return self._parser.finish()
+
+    def reset(self) -> None:
+        self._parser.reset()
+
+
+def _old_p1() -> Parser:
+    return _Masked(p1.P1Parser())
+
+
+_D0, _HAN = iec62056.Iec62056Parser, dlms.DlmsParser
+
+
+def _look(link: Link, seconds: float) -> _Step:
+    """Return the step that listens at one speed for everything that pushes at it."""
+    parsers: tuple[Callable[[], Parser], ...] = {
+        115200: (p1.P1Parser, _HAN),
+        9600: (sml.SmlParser, _D0, _old_p1),
+        2400: (_HAN, _D0),
+    }[link.baud]
+    return _Step(tr("listen"), link, seconds, parsers)
+
+
+_FAST, _MIDDLE = Link(115200, 8, "N"), Link(9600, 8, "N")
+_SLOW, _SLOW_NO_PARITY = Link(2400, 8, "E"), Link(2400, 8, "N")
+
+
+def _rotation() -> list[_Step]:
+    """Return the steps that hear every meter that pushes at least every 10 s, at some speed."""
+    return [_look(_MIDDLE, 4.2), _look(_FAST, 2.8), _look(_SLOW, 3.6)]
+
+
+def _second_looks(heard: Sequence[tuple[_Step, "_Heard"]]) -> list[_Step]:
+    """Return the speeds to look at again, the likeliest first, from what was heard at others."""
+    order: list[Link] = []
+    for step, what in heard:
+        if what.size and what.right_speed:
+            order.append(step.link)
+    for step, what in heard:
+        if not what.size or what.right_speed:
+            continue
+        # A fast telegram is over in a tenth of a second; the slower the sender, the longer its bits
+        # hold a fast receiver at 00.
+        slow = what.burst_s > 0.15
+        if step.link == _MIDDLE:
+            order += [_SLOW, _SLOW_NO_PARITY] if slow else [_FAST]
+        elif step.link == _FAST:
+            very = what.idle > 0.9 * what.size
+            order += [_SLOW, _SLOW_NO_PARITY] if very else [_MIDDLE]
+        elif not slow:
+            order += [_FAST]
+        else:
+            order += [_MIDDLE, _SLOW_NO_PARITY] if what.burst_s < 0.4 else [_SLOW_NO_PARITY]
+    order += [_FAST, _MIDDLE, _SLOW, _SLOW_NO_PARITY]
+    return [_look(link, _SECOND_LOOK_S) for link in dict.fromkeys(order)]
 
 
 def _asking() -> list[_Step]:
     steps = [
-        _Step("ask DL/T 645", Link(baud, 8, "E"), 1.0, (dlt645.Dlt645Parser,), _ask_645)
+        _Step(
+            tr("ask {protocol}", protocol="DL/T 645"),
+            Link(baud, 8, "E"),
+            1.0,
+            (dlt645.Dlt645Parser,),
+            _ask_645,
+        )
         for baud in (2400, 9600, 1200, 4800)
     ]
     steps += [
-        _Step("ask DL/T 698.45", Link(baud, 8, "E"), 1.0, (dlt698.Dlt698Parser,), _ask_698)
+        _Step(
+            tr("ask {protocol}", protocol="DL/T 698.45"),
+            Link(baud, 8, "E"),
+            1.0,
+            (dlt698.Dlt698Parser,),
+            _ask_698,
+        )
         for baud in (9600, 115200, 2400)
     ]
     links = (Link(9600, 8, "N"), Link(9600, 8, "E"), Link(2400, 8, "N"), Link(19200, 8, "N"))
-    steps += [_Step("ask Modbus unit 1", link, 1.0, (), _ask_modbus) for link in links]
-    parsers = (iec62056.Iec62056Parser,)
     steps += [
-        _Step("ask IEC 62056-21", Link(baud, 8, "N"), 2.5, parsers, _ask_d0) for baud in (300, 9600)
+        _Step(tr("ask {protocol}", protocol="Modbus"), link, 1.0, (), _ask_modbus, 0.4)
+        for link in links
+    ]
+    # These may take a second and a half to think.
+    steps += [
+        _Step(
+            tr("ask {protocol}", protocol="IEC 62056-21"),
+            Link(baud, 8, "N"),
+            2.5,
+            (iec62056.Iec62056Parser,),
+            _ask_d0,
+            1.6,
+        )
+        for baud in (300, 9600)
     ]
     return steps
 
 
-def _listen(channel: Channel, seconds: float) -> Found | None:
-    """Return a meter whose telegram is proven, or of which two alike came in a row."""
-    unproven: list[Frame] = []
+def _listen(
+    channel: Channel, seconds: float, heard: "_Heard", quiet_s: float, *, last_chance: bool
+) -> Found | None:
+    """Return a meter whose telegram is proven, or of which two alike came in a row.
+
+    Ends ``quiet_s`` after a burst of bytes that held no frame: another speed is worth more then.
+    """
+    unproven: dict[str, Frame] = {}
 
     def convincing(frame: Frame) -> bool:
         if frame.kind != "data" or not (frame.normalized or frame.texts):
             return False
         if frame.proof is not Proof.NONE:
             return True
-        unproven.append(frame)
-        last = unproven[-2:]
-        return len(last) == 2 and last[0].meter_id == last[1].meter_id
+        if frame.protocol == p1.PROTOCOL and not frame.meter_id:
+            return False  # a readout of IEC 62056-21: its lines look the same
+        before = unproven.get(frame.protocol)
+        unproven[frame.protocol] = frame
+        return before is not None and before.meter_id == frame.meter_id
 
-    frame = channel.listen(convincing, seconds)
-    if frame is None:
-        return None
+    def over() -> bool:
+        quiet = heard.size and channel.clock.monotonic() - heard.last > quiet_s
+        return bool(quiet) and not unproven and not heard.right_speed
+
+    frame = channel.listen(convincing, seconds, over)
+    if frame is not None:
+        return _heard_meter(frame, channel.link)
+    # One whole telegram without a check sum, and no time for the second: better than nothing.
+    single = next(iter(unproven.values()), None)
+    return _heard_meter(single, channel.link) if single is not None and last_chance else None
+
+
+def _heard_meter(frame: Frame, link: Link) -> Found:
+    if frame.protocol == p1.PROTOCOL and link.baud == 9600:
+        link = Link(9600, 7, "E")  # it was read as 8N1 and masked
     proven = frame.proof is not Proof.NONE
-    return Found(frame.protocol, channel.link, frame.meter_id, listen=True, proven=proven)
+    return Found(frame.protocol, link, frame.meter_id, listen=True, proven=proven)
 
 
-def _ask_645(channel: Channel) -> Found | None:
+def _ask_645(channel: Channel, address: str) -> Found | None:
     request = dlt645.address_request()
-    frame = channel.ask(Exchange("address", request, lambda f: f.kind == "address", 22))
+    if _is_number(address):
+        request = dlt645.read_request(address, dlt645.IMPORT_TOTAL)
+    wanted = address.zfill(12).upper() if _is_number(address) else ""
+    exchange = Exchange(
+        "address",
+        request,
+        lambda f: f.kind in ("address", "data") and (not wanted or f.meter_id == wanted),
+        22,
+    )
+    frame = channel.ask(exchange)
     return Found(dlt645.PROTOCOL, channel.link, frame.meter_id) if frame else None
 
 
-def _ask_698(channel: Channel) -> Found | None:
-    request = dlt698.get_request("", [dlt698.ADDRESS])
+def _ask_698(channel: Channel, address: str) -> Found | None:
+    number = address if _is_number(address) else ""
+    request = dlt698.get_request(number, [dlt698.ADDRESS])
     frame = channel.ask(Exchange("address", request, lambda f: f.kind in ("data", "error"), 48))
     return Found(dlt698.PROTOCOL, channel.link, frame.meter_id) if frame else None
 
 
-def _ask_d0(channel: Channel) -> Found | None:
+def _is_number(address: str) -> bool:
+    """Say whether this is a number printed on a meter, and not a Modbus unit."""
+    return 4 <= len(address) <= 12 and address.isdecimal()
+
+
+def _ask_d0(channel: Channel, _address: str) -> Found | None:
     exchange = D0Dialogue(None).sign_on()
     frame = channel.ask(exchange)
     if frame is None:
@@ -315,19 +502,19 @@ def _ask_d0(channel: Channel) -> Found | None:
 
 # Which registers tell the kinds of meters apart, and the value that must be a voltage there.
 _MODBUS_PROBES = (
-    ("sdm120", modbus.Request(1, modbus.READ_INPUT, 0x0000, 2)),
-    ("dtsu666", modbus.Request(1, modbus.READ_HOLDING, 0x2006, 2)),
-    ("ddsu666", modbus.Request(1, modbus.READ_HOLDING, 0x2000, 2)),
-    ("adw300", modbus.Request(1, modbus.READ_HOLDING, 20, 1)),
-    ("pzem016", modbus.Request(1, modbus.READ_INPUT, 0x0000, 1)),
+    ("sdm120", modbus.READ_INPUT, 0x0000, 2),
+    ("dtsu666", modbus.READ_HOLDING, 0x2006, 2),
+    ("ddsu666", modbus.READ_HOLDING, 0x2000, 2),
+    ("adw300", modbus.READ_HOLDING, 20, 1),
+    ("pzem016", modbus.READ_INPUT, 0x0000, 1),
 )
-_SDM630_TOTAL = modbus.Request(1, modbus.READ_INPUT, 0x0034, 2)
 
 
-def _ask_modbus(channel: Channel) -> Found | None:
+def _ask_modbus(channel: Channel, address: str) -> Found | None:
+    unit = int(address) if address.isdecimal() and 1 <= int(address) <= 247 else 1
     present = False
-    for name, request in _MODBUS_PROBES:
-        frame = _read_modbus(channel, request, name)
+    for name, function, start, count in _MODBUS_PROBES:
+        frame = _read_modbus(channel, modbus.Request(unit, function, start, count), name)
         if frame is None and not present:
             return None  # nobody answers at this speed: asking other questions changes nothing
         present = True
@@ -335,10 +522,23 @@ def _ask_modbus(channel: Channel) -> Found | None:
         if volts is None or not _VOLTS[0] <= volts <= _VOLTS[1]:
             continue
         if name == "sdm120":
-            total = _read_modbus(channel, _SDM630_TOTAL, "sdm630")
+            total = _read_modbus(
+                channel, modbus.Request(unit, modbus.READ_INPUT, 0x0034, 2), "sdm630"
+            )
             name = "sdm630" if total is not None and total.kind == "data" else name
-        return Found(modbus.PROTOCOL, channel.link, f"{name}-unit-1", name)
-    return None
+        return Found(modbus.PROTOCOL, channel.link, f"{name}-unit-{unit}", name)
+    return _ask_sunspec(channel, unit) if present else None
+
+
+def _ask_sunspec(channel: Channel, unit: int) -> Found | None:
+    request = modbus.Request(unit, modbus.READ_HOLDING, sunspec.START, 4)
+    frame = _read_modbus(channel, request, "sunspec")
+    if frame is None or frame.kind != "data":
+        return None
+    words = [int(word, 16) for word in str(frame.details["registers"]).split()]
+    if tuple(words[:2]) != sunspec.MARKER:
+        return None
+    return Found(modbus.PROTOCOL, channel.link, f"sunspec-unit-{unit}", "sunspec")
 
 
 def _read_modbus(channel: Channel, request: modbus.Request, name: str) -> Frame | None:

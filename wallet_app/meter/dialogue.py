@@ -18,6 +18,9 @@ from wallet_app.meter.ports import Link
 REFUSED_FOR_S = 86_400.0
 """A value the meter says it has not is not asked for again for a day."""
 
+CLOCK_EVERY_S = 3600.0
+"""A clock that takes questions of its own is looked at this often: it drifts by seconds a day."""
+
 
 @dataclass(slots=True)
 class Collected:
@@ -112,6 +115,7 @@ class Dlt645Dialogue(_Asking):
     def __init__(self, address: str | None) -> None:
         super().__init__()
         self._address = ""
+        self._clock_due = float("-inf")
         if address is not None:
             dlt645.address_bytes(address)
             self._address = address.zfill(12).upper()
@@ -131,7 +135,26 @@ class Dlt645Dialogue(_Asking):
         collected = self._run(channel, self.questions())
         if collected is not None:
             collected.meter_id = self._address
+            if channel.clock.monotonic() >= self._clock_due and not channel.stop.is_set():
+                self._read_clock(channel, collected)
         return collected
+
+    def _read_clock(self, channel: Channel, collected: Collected) -> None:
+        """Look at date and time, now and then; a meter that has none is not asked for a day."""
+        asked = Collected()
+        parts: dict[str, bytes] = {}
+        for question in (self._read(dlt645.DATE), self._read(dlt645.TIME)):
+            frame = channel.ask(question)
+            if frame is None or frame.kind != "data":
+                refused = frame is not None and _never(frame)
+                wait = REFUSED_FOR_S if refused else CLOCK_EVERY_S
+                self._clock_due = channel.clock.monotonic() + wait
+                return
+            asked.raw += frame.raw
+            parts[question.key] = bytes((byte - 0x33) & 0xFF for byte in frame.raw[10:-2])[4:]
+        self._clock_due = channel.clock.monotonic() + CLOCK_EVERY_S
+        collected.meter_clock = _clock_text(*parts.values())
+        collected.raw += asked.raw
 
     def questions(self) -> Sequence[Exchange]:
         """Return the questions of one poll, registers first."""
@@ -160,6 +183,20 @@ class Dlt645Dialogue(_Asking):
 
 def _is_address(frame: Frame) -> bool:
     return frame.kind == "address"
+
+
+def _clock_text(date: bytes, time: bytes) -> str:
+    """Return date (weekday, day, month, year) and time (s, min, h) in BCD as ISO 8601.
+
+    "" if they are impossible, or from either side of a midnight.
+    """
+    if len(date) != 4 or len(time) != 3 or time[::-1] < b"\x00\x00\x10":
+        return ""
+    text = f"20{date[:0:-1].hex()}{time[::-1].hex()}"
+    try:
+        return datetime.strptime(text, "%Y%m%d%H%M%S").isoformat()  # noqa: DTZ007 (no zone sent)
+    except ValueError:
+        return ""
 
 
 class Dlt698Dialogue(_Asking):

@@ -33,6 +33,7 @@ class Origin(StrEnum):
 
     METER = "meter"
     SIMULATED = "simulated"
+    REPLAYED = "replayed"  # from a capture file; never recorded as a wallet's own
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,6 +85,10 @@ class Report:
             if earlier.sent and not later.sent
         ]
 
+    def clocked(self) -> Reading | None:
+        """Return the last reading that came with the meter's clock."""
+        return next((r for r in reversed(self.readings) if r.meter_clock), None)
+
     def flags(self) -> dict[str, int]:
         """Return how often each flag of the plausibility rules was set."""
         return dict(Counter(flag for verdict in self.verdicts for flag in verdict.flags))
@@ -96,7 +100,8 @@ class Report:
     def to_json(self) -> dict[str, Any]:
         """Return the report as plain values."""
         status, last = self.status, self.readings[-1] if self.readings else None
-        offset = clock_offset_s(last) if last else None
+        clocked = self.clocked()
+        offset = clock_offset_s(clocked) if clocked else None
         return {
             "port": self.port,
             "adapter": self.adapter,
@@ -120,7 +125,7 @@ class Report:
             "flags": self.flags(),
             "proof": str(last.proof) if last else "",
             "origin": str(last.origin) if last else "",
-            "meter_clock": last.meter_clock if last else "",
+            "meter_clock": clocked.meter_clock if clocked else "",
             "clock_offset_s": "" if offset is None else round(offset, 1),
             "state": status.state if status else "",
             "advice": self.advice(),
@@ -193,7 +198,7 @@ class ReportBuilder:
         self.report = Report(port, PROTOCOLS.get(protocol, protocol), clock.now(), adapter=adapter)
         self.done = threading.Event()
         self.log = RawLog(clock, most_turns=4000)
-        self._clock, self._count = clock, count
+        self._clock, self.wanted = clock, count
         self._limits, self._memory = limits or Limits(), Memory()
         self._first: MeterStatus | None = None
 
@@ -204,7 +209,7 @@ class ReportBuilder:
         verdict, self._memory = judge(reading, self._memory, self._limits)
         self.report.readings.append(reading)
         self.report.verdicts.append(verdict)
-        if len(self.report.readings) >= self._count:
+        if len(self.report.readings) >= self.wanted:
             self.done.set()
 
     def take_status(self, status: MeterStatus) -> None:

@@ -94,13 +94,13 @@ def _values(report: Report) -> str:
 
 def _timing(report: Report) -> list[tuple[str, str]]:
     figures = report.to_json()
-    last = report.readings[-1] if report.readings else None
-    offset = clock_offset_s(last) if last else None
+    clocked = report.clocked()
+    offset = clock_offset_s(clocked) if clocked else None
     return [
         (tr("Readings"), str(len(report.readings))),
         (tr("Seconds between readings"), _spread(figures["interval_s"])),
         (tr("Seconds from request to answer"), _spread(figures["reply_s"])),
-        (tr("Clock of the meter"), last.meter_clock if last else ""),
+        (tr("Clock of the meter"), clocked.meter_clock if clocked else ""),
         (
             tr("Clock of the meter, ahead of this computer"),
             "" if offset is None else tr("{seconds} s", seconds=f"{offset:+.0f}"),

@@ -29,7 +29,7 @@ from wallet_app.meter.ports import (
 
 __all__ = ["MeterSession", "MeterStatus", "Timing"]
 
-_DAMAGE = frozenset(("checksum", "framing", "incomplete", "length"))
+DAMAGE = frozenset(("checksum", "framing", "incomplete", "length"))
 _CLOCK_JUMP_S = 2.0
 _LONGEST_POLL_S = 120.0
 
@@ -335,7 +335,7 @@ class MeterSession:
         good, bad = self._status.good_frames, self._status.bad_frames
         if not isinstance(event, Problem):
             self._status = replace(self._status, good_frames=good + 1)
-        elif event.kind in _DAMAGE:
+        elif event.kind in DAMAGE:
             self._status = replace(self._status, bad_frames=bad + 1)
 
     def _report(self, state: str, text: str, good: datetime | None = None) -> None:

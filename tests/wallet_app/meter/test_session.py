@@ -4,6 +4,7 @@ import queue
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -98,7 +99,7 @@ def test_reads_everything_and_says_that_it_is_simulated(bench: Callable[..., Ben
     assert reading.origin is Origin.SIMULATED
     assert reading.host_time.tzinfo is not None
     parser = dlt645.Dlt645Parser()
-    assert len(parser.feed(reading.raw)) == 6
+    assert len(parser.feed(reading.raw)) == 8
 
 
 def test_asks_for_the_number_and_finds_the_speed_by_itself(bench: Callable[..., Bench]):
@@ -140,7 +141,7 @@ def test_damaged_frames_are_counted(bench: Callable[..., Bench]):
     made.next_reading()
     status = made.wait_for("reading")
     assert status.bad_frames == 2
-    assert status.good_frames == 6
+    assert status.good_frames == 8  # six questions of values, date and time
     assert status.last_good is not None
 
 
@@ -302,6 +303,20 @@ def test_a_sleep_of_the_machine_is_a_gap_and_opens_the_port_anew(bench: Callable
     assert found.problems == ()  # both clocks went on: no jump
     assert len(opened) == 2
     assert made.session.status.gaps == 1
+
+
+def test_the_clock_of_a_dlt645_meter_is_read_now_and_then(bench: Callable[..., Bench]):
+    made = bench()
+    first, second = made.next_reading(), made.next_reading()
+    # At midnight date and time could be of two days: such a clock is left out.
+    assert first.meter_clock == ""
+    noon = replace(STATE, market=datetime(2026, 6, 21, 12, tzinfo=UTC))
+    with MeterTerminal(Dlt645Meter(ADDRESS, lambda: noon, reply_delay_s=0.0)) as terminal:
+        other = bench(port_factory=lambda _, link: open_port(terminal.port, link))
+        clocks = [other.next_reading().meter_clock for _ in range(3)]
+        other.session.stop()
+    assert clocks == ["2026-06-21T12:00:00", "", ""]
+    assert second.meter_clock == ""
 
 
 def test_several_meters_on_one_line_are_read_in_turn():
