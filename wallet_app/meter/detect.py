@@ -356,7 +356,7 @@ _SLOW, _SLOW_NO_PARITY = Link(2400, 8, "E"), Link(2400, 8, "N")
 
 def _rotation() -> list[_Step]:
     """Return the steps that hear every meter that pushes at least every 10 s, at some speed."""
-    return [_look(_MIDDLE, 4.2), _look(_FAST, 2.8), _look(_SLOW, 3.6)]
+    return [_look(_FAST, 2.8), _look(_MIDDLE, 4.2), _look(_SLOW, 3.6)]
 
 
 def _second_looks(heard: Sequence[tuple[_Step, "_Heard"]]) -> list[_Step]:
