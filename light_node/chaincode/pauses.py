@@ -3,8 +3,9 @@
 import asyncio
 import gc
 import sys
+import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from light_node.chaincode.metrics import Metrics
@@ -51,11 +52,21 @@ def tamed(clock: Clock) -> Iterator[Collections]:
         gc.unfreeze()
 
 
-async def sample(metrics: Metrics, clock: Clock, collections: Collections) -> None:
-    """Count, until cancelled, collections and how late the event loop comes round."""
+async def sample(
+    metrics: Metrics,
+    clock: Clock,
+    collections: Collections,
+    cpu: Callable[[], float] = time.process_time,
+) -> None:
+    """Count, until cancelled, collections and how late the event loop comes round.
+
+    ``cpu`` gives the seconds this process has computed: what it did not compute while the loop was
+    late it spent waiting for a core, which is the machine's pause and not its own.
+    """
     while True:
-        due = clock.monotonic() + _SAMPLE_SECONDS
+        due, computed = clock.monotonic() + _SAMPLE_SECONDS, cpu()
         await asyncio.sleep(_SAMPLE_SECONDS)
-        metrics.loop_paused(max(0.0, clock.monotonic() - due))
+        late = max(0.0, clock.monotonic() - due)
+        metrics.loop_paused(late, own=min(late, cpu() - computed))
         while collections:
             metrics.gc_paused(*collections.popleft())

@@ -29,7 +29,7 @@ import grpc.aio
 from light_node import jsonio
 from light_node.devnet.certificates import Credential, issue_identity
 from light_node.devnet.store import Store
-from light_node.devnet.testing import DevnetProcess
+from light_node.devnet.testing import DevnetClients, DevnetProcess
 from light_node.fabric import crypto, methods
 from light_node.fabric.identity import SigningIdentity
 from light_node.fabric.pb import gateway_pb2, peer_pb2
@@ -45,7 +45,7 @@ SLOT = "2026-06-21T10:00Z/PT60M"
 class Client:
     """A gateway client on one connection, without checks, for as many calls as there are."""
 
-    def __init__(self, devnet: DevnetProcess, msp_id: str = "Org1MSP") -> None:
+    def __init__(self, devnet: DevnetClients, msp_id: str = "Org1MSP") -> None:
         peer = devnet.profile.organization(msp_id).peers[0]
         credentials = grpc.ssl_channel_credentials(peer.tls_root_pem.encode())
         options = [("grpc.enable_http_proxy", 0)]
@@ -142,10 +142,10 @@ async def _queries(net: DevnetProcess, client: Client) -> None:
     print(f"{'sent per s':>10}{HEAD}{'[Z] avg ms':>12}{'[Z] per s':>11}")
     with ZHAO.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    await _paced(100, 100, lambda _: client.evaluate(user, "kv", b"get", b"key"))
+    await paced(100, 100, lambda _: client.evaluate(user, "kv", b"get", b"key"))
     for row in rows:
         rate, count = int(row["send_rate_tps"]), int(row["succeeded"])
-        outcome = await _paced(count, rate, lambda _: client.evaluate(user, "kv", b"get", b"key"))
+        outcome = await paced(count, rate, lambda _: client.evaluate(user, "kv", b"get", b"key"))
         paper = f"{row['avg_latency_ms']:>12}{row['throughput_tps']:>11}"
         print(f"{rate:10}{outcome.row}{paper}", flush=True)
     print(f"\nresident after the queries: {_resident(net):.0f} MB\n")
@@ -155,7 +155,7 @@ async def _commits(net: DevnetProcess, client: Client, timeout: int) -> None:
     print(f"submission to commit at {RATE} per second, batch timeout {timeout} ms\n")
     print(f"{'':24}{HEAD}{'allowed avg':>13}")
     user = net.user("operator")
-    puts = await _paced(
+    puts = await paced(
         PUTS, RATE, lambda i: client.submit(user, "kv", b"put", b"k%d" % i, b"value")
     )
     print(f"{f'{PUTS:,} puts':24}{puts.row}{timeout + 50:13}", flush=True)
@@ -165,28 +165,29 @@ async def _commits(net: DevnetProcess, client: Client, timeout: int) -> None:
 
 
 async def _quote(net: DevnetProcess, client: Client, operator: SigningIdentity) -> Outcome:
-    traders = _traders(net, QUOTES)
+    traders = traders_of(net.directory, QUOTES)
     admission = {"capacity_w": 5_000, "voltage_v": 230, "zone": "z1", "green": True}
 
     async def admit(i: int) -> None:
         fields = jsonio.canonical_dumps({**admission, "wallet_address": f"wallet-{i}"})
         await client.submit(traders[i], "market", b"Admit", fields)
 
-    admitted = await _paced(QUOTES, RATE, admit)
+    admitted = await paced(QUOTES, RATE, admit)
     if admitted.failed:
         raise RuntimeError(f"{admitted.failed} admissions failed")
     slot = {"slot": SLOT, "floor": 4_000, "cap": 11_080, "rounds": 3}
     await client.submit(operator, "market", b"OpenSlot", jsonio.canonical_dumps(slot))
 
     async def quote(i: int) -> None:
-        await client.submit(traders[i], "market", b"SubmitQuote", _signed_quote(traders[i], i))
+        await client.submit(traders[i], "market", b"SubmitQuote", signed_quote(traders[i], i, SLOT))
 
-    return await _paced(QUOTES, RATE, quote)
+    return await paced(QUOTES, RATE, quote)
 
 
-def _signed_quote(trader: SigningIdentity, i: int) -> bytes:
+def signed_quote(trader: SigningIdentity, i: int, slot: str) -> bytes:
+    """The argument of SubmitQuote by the trader of this number."""
     fields: dict[str, Any] = {
-        "slot": SLOT,
+        "slot": slot,
         "round": 1,
         "participant": f"trader-{i}@{trader.msp_id}",
         "wallet_address": f"wallet-{i}",
@@ -198,9 +199,9 @@ def _signed_quote(trader: SigningIdentity, i: int) -> bytes:
     return jsonio.canonical_dumps({**fields, "signature": _base64(signature)})
 
 
-def _traders(net: DevnetProcess, count: int) -> list[SigningIdentity]:
+def traders_of(keys: Path, count: int) -> list[SigningIdentity]:
     """Identities straight from Org1's root: the CA's own pace is not what is measured."""
-    store = Store.open(net.directory)
+    store = Store.open(keys)
     root = Credential.load(*store.credentials()["peer0.org1/ca"])
     store.close()
     after = datetime.now(UTC) + timedelta(days=1)
@@ -224,7 +225,7 @@ def _traders(net: DevnetProcess, count: int) -> list[SigningIdentity]:
     return found
 
 
-async def _paced(count: int, rate: int, send: Callable[[int], Awaitable[object]]) -> Outcome:
+async def paced(count: int, rate: int, send: Callable[[int], Awaitable[object]]) -> Outcome:
     """Send ``count`` calls, ``rate`` a second, each at its instant whatever the others do."""
     latencies: list[float] = []
     failures: list[BaseException] = []

@@ -1,0 +1,171 @@
+"""The market contract behind Fabric's own peers, side by side with the trivial chaincode kv.
+
+To reach: quotes at 100 a second, from submission to commit, with at most 1.5 times kv's latency;
+1,000 quotes cleared in one transaction in less than 2 s; no pause above 50 ms from a chaincode
+server. Needs Fabric's programs (FABRIC_BIN or PATH) and 3 minutes; skipped elsewhere.
+
+Rounds alternate puts and quotes on one Raft network, every peer with a server of its own. Pauses
+are what the servers' own metrics say: the collector's, and how late their loops came round, with
+and without the time they waited for a core that other processes had.
+"""
+
+import asyncio
+import functools
+import gc
+import os
+import re
+import statistics
+import tempfile
+import time
+import urllib.request
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from light_node import jsonio
+from light_node.clock import SystemClock
+from light_node.devnet.testing import DevnetClients
+from light_node.fabric.identity import SigningIdentity
+from light_node.fabricnet import binaries
+from light_node.fabricnet.errors import FabricNetError
+from light_node.fabricnet.network import FabricNet, UpOptions
+from light_node.fabricnet.plan import Plan
+from tests.benchmarks.bench_devnet import HEAD, Client, Outcome, paced, signed_quote, traders_of
+
+ROUNDS, COUNT, RATE = 3, 400, int(os.environ.get("RATE", "100"))
+CLEARED = 1_000
+_AT_ONCE = 20
+_FIRST_SLOT = datetime.fromisoformat("2027-06-21T10:00Z")
+_ORDERING = os.environ.get("ORDERING", "raft")
+
+
+class Bench:
+    """One network, a client of its first peer, and the processes of its chaincode servers."""
+
+    def __init__(self, network: FabricNet) -> None:
+        self.network = network
+        self.clients = DevnetClients(network.directory)
+        self.client = Client(self.clients)
+        self.operator = self.clients.user("operator")
+        self.plan = Plan.load(network.directory)
+        self._slots = 0
+
+    def cpu(self, chaincode: str) -> float:
+        """Seconds of CPU that the servers of a chaincode have used (Linux; elsewhere 0)."""
+        total = 0.0
+        for name in self.network.processes.names():
+            pid = self.network.processes.pid(name)
+            stat = Path(f"/proc/{pid}/stat")
+            if name.startswith(f"{chaincode}.") and stat.exists():
+                fields = stat.read_text().rpartition(")")[2].split()
+                total += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return total
+
+    def longest(self, of: str) -> float:
+        """Longest pause in ms that any server of the market contract has seen."""
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        found = [0.0]
+        for server in self.plan.chaincode_servers:
+            if server.chaincode != "market":
+                continue
+            with opener.open(f"http://127.0.0.1:{server.operations}/metrics", timeout=10) as answer:
+                text = answer.read().decode()
+            pattern = rf'chaincode_longest_pause_seconds{{of="{of}"}} (\S+)'
+            found += [1e3 * float(value) for value in re.findall(pattern, text)]
+        return max(found)
+
+    async def admit(self, traders: list[SigningIdentity]) -> None:
+        facts = {"capacity_w": 5_000, "voltage_v": 230, "zone": "z1", "green": True}
+
+        async def one(i: int) -> None:
+            fields = jsonio.canonical_dumps({**facts, "wallet_address": f"wallet-{i}"})
+            await self.client.submit(traders[i], "market", b"Admit", fields)
+
+        await _all(len(traders), one)
+
+    async def open_slot(self, rounds: int = 3) -> str:
+        start = _FIRST_SLOT + timedelta(hours=self._slots)
+        self._slots += 1
+        slot = f"{start:%Y-%m-%dT%H:%MZ}/PT60M"
+        fields = {"slot": slot, "floor": 4_000, "cap": 11_080, "rounds": rounds}
+        await self.operate(b"OpenSlot", jsonio.canonical_dumps(fields))
+        return slot
+
+    async def operate(self, *args: bytes) -> float:
+        """Submit as the operator; seconds until it was committed."""
+        started = time.perf_counter()
+        await self.client.submit(self.operator, "market", *args)
+        return time.perf_counter() - started
+
+    async def puts(self, round_number: int) -> Outcome:
+        def put(i: int) -> Awaitable[object]:
+            key = b"k%d-%d" % (round_number, i)
+            return self.client.submit(self.operator, "kv", b"put", key, b"value")
+
+        return await paced(COUNT, RATE, put)
+
+    async def quote(self, traders: list[SigningIdentity], slot: str, i: int) -> None:
+        text = signed_quote(traders[i], i, slot)
+        await self.client.submit(traders[i], "market", b"SubmitQuote", text)
+
+
+def run() -> None:
+    try:
+        release = binaries.find(os.environ).release
+    except FabricNetError as error:
+        print(f"skipped: {error}")
+        return
+    with tempfile.TemporaryDirectory() as directory:
+        network = FabricNet(Path(directory, "n"), SystemClock())
+        try:
+            network.up(UpOptions(bft=_ORDERING == "bft", kv=True), lambda text: None)
+            print(f"Fabric {release}, {_ORDERING}, batch 500 ms or 10\n")
+            asyncio.run(_run(network))
+        finally:
+            network.down(purge=True)
+
+
+async def _run(network: FabricNet) -> None:
+    bench = Bench(network)
+    traders = traders_of(bench.network.directory / "keys", max(COUNT, CLEARED))
+    gc.freeze()
+    await bench.admit(traders)
+    print(f"{RATE} a second, {COUNT} each\n{'':18}{HEAD}{'server CPU ms':>15}")
+    ratios = []
+    for number in range(ROUNDS):
+        before = bench.cpu("kv")
+        puts = await bench.puts(number)
+        print(f"{'puts (kv)':18}{puts.row}{_per(bench.cpu('kv') - before)}", flush=True)
+        before = bench.cpu("market")
+        slot = await bench.open_slot()
+        quotes = await paced(COUNT, RATE, functools.partial(bench.quote, traders, slot))
+        print(f"{'quotes (market)':18}{quotes.row}{_per(bench.cpu('market') - before)}", flush=True)
+        ratios.append(statistics.fmean(quotes.latencies) / statistics.fmean(puts.latencies))
+    print(f"\nquotes / puts, average latency: {', '.join(f'{r:.2f}' for r in ratios)} (1.5)")
+    slot = await bench.open_slot(rounds=1)
+    await _all(CLEARED, functools.partial(bench.quote, traders, slot))
+    print(f"\n{CLEARED:,} quotes in one slot, from submission to commit:")
+    for function, *args in ((b"CloseRound", b"1"), (b"PublishStanding", b"1"), (b"ClearSlot",)):
+        seconds = await bench.operate(function, slot.encode(), *args)
+        print(f"  {function.decode():18}{seconds:6.2f} s")
+    print(
+        f"\nlongest pause of a server: collector {bench.longest('gc'):.1f} ms, own computing "
+        f"{bench.longest('own'):.1f} ms (50), waiting for a core included "
+        f"{bench.longest('loop'):.1f} ms"
+    )
+    await bench.client.close()
+
+
+async def _all(count: int, send: Callable[[int], Awaitable[object]]) -> None:
+    """Send ``count`` calls, a few at a time: what is prepared is not measured."""
+    waiting = iter(range(count))
+
+    async def some() -> None:
+        for i in waiting:
+            await send(i)
+
+    await asyncio.gather(*(some() for _ in range(_AT_ONCE)))
+
+
+def _per(seconds: float) -> str:
+    return f"{1e3 * seconds / COUNT:15.2f}"
