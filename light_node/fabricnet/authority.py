@@ -14,6 +14,7 @@ from light_node.clock import Clock
 from light_node.devnet import network as devnet_network
 from light_node.devnet.ca_interface import CaInterface
 from light_node.devnet.ca_server import CaServer
+from light_node.devnet.layout import join_address
 from light_node.devnet.network import Network
 from light_node.devnet.registry import Registry
 from light_node.devnet.store import Store
@@ -63,7 +64,6 @@ def fabric_ca_command(
         f"--boot={REGISTRAR}:{opened.registrar_secret}",
         f"--address={opened.layout.host}",
         f"--port={port}",
-        f"--operations.listenAddress={opened.layout.host}:{operations}",
         f"--ca.name={devnet_network.ca_name(organization)}",
         f"--ca.certfile={folder / 'ca-cert.pem'}",
         f"--ca.keyfile={folder / 'ca-key.pem'}",
@@ -73,4 +73,8 @@ def fabric_ca_command(
         f"--csr.cn=ca.{organization}",
         "--cfg.identities.allowremove",
     ]
-    return Command(f"ca.{organization}", arguments, {"FABRIC_CA_SERVER_HOME": str(folder)})
+    environment = {
+        "FABRIC_CA_SERVER_HOME": str(folder),
+        "FABRIC_CA_SERVER_OPERATIONS_LISTENADDRESS": join_address(opened.layout.host, operations),
+    }
+    return Command(f"ca.{organization}", arguments, environment)
