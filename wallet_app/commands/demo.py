@@ -15,6 +15,7 @@ from typing import Any
 
 from light_node import commandline
 from light_node.clock import SystemClock
+from light_node.fabric.errors import FabricError
 from wallet_app import i18n
 from wallet_app.demo.day import DayOptions, TradingDay
 from wallet_app.demo.processes import ChildFailed
@@ -26,7 +27,7 @@ from wallet_app.i18n import tr
 from wallet_app.trading.view import Phase, Proof, WalletView
 
 SUMMARY = (
-    "Watch a household trade for a day: devnet, neighbours, a simulated serial meter and the "
+    "Watch a household trade for a day: network, neighbours, a simulated serial meter and the "
     "wallet, all on this machine."
 )
 _REFRESH_S = 0.25
@@ -48,6 +49,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--seed", type=int, default=1, help="seed of weather and people (default 1)"
     )
     parser.add_argument("--day", default="2026-06-20", help="the day to live through, YYYY-MM-DD")
+    parser.add_argument(
+        "--network",
+        type=Path,
+        metavar="D",
+        help="trade on the network in D, which light-node fabric up or light-node devnet runs, "
+        "instead of on a devnet made for the day",
+    )
     parser.add_argument("--keep", action="store_true", help="keep all files of the day in --output")
     parser.add_argument(
         "--output", type=Path, default=Path("demo-output"), help="where the statement goes"
@@ -71,7 +79,7 @@ def execute(arguments: argparse.Namespace) -> int:
         out = sys.stderr if arguments.json else sys.stdout
         try:
             return _run(arguments, options, directory, out, window, problem)
-        except ChildFailed as error:
+        except (ChildFailed, FabricError) as error:
             print(f"prosumer-wallet demo: {error}", file=sys.stderr)
             return commandline.NO
 
@@ -235,8 +243,14 @@ def _options(arguments: argparse.Namespace) -> DayOptions:
         raise commandline.InputError(f"--day is {arguments.day!r}; give YYYY-MM-DD") from None
     if not _FIRST_YEAR <= day.year <= _LAST_YEAR:
         raise commandline.InputError(f"--day must lie from {_FIRST_YEAR} to {_LAST_YEAR}")
+    network = arguments.network
     return DayOptions(
-        arguments.neighbours, arguments.slots, arguments.seconds_per_slot, arguments.seed, day
+        arguments.neighbours,
+        arguments.slots,
+        arguments.seconds_per_slot,
+        arguments.seed,
+        day,
+        network.absolute() if network else None,
     )
 
 

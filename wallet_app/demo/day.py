@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from light_node.clock import Clock, MarketTime
+from light_node.commands.node_options import read_identity
+from light_node.devnet.network import PROFILE_FILE
 from light_node.fabric.ca import Attribute, CaClient
 from light_node.fabric.crypto import KeySigner
 from light_node.fabric.identity import SigningIdentity
 from light_node.fabric.profile import NetworkProfile, Registrar
 from light_node.market.slots import Slot
 from light_node.mtc.timetable import Timetable
+from wallet_app.demo.ground import Ground
 from wallet_app.demo.processes import Child, ChildFailed
 from wallet_app.i18n import tr
 from wallet_app.keys.identity import certificate_request, enrol
@@ -42,13 +45,14 @@ _ADDRESS = "000020260621"
 
 @dataclass(frozen=True, slots=True)
 class DayOptions:
-    """What ``prosumer-wallet demo`` can be told."""
+    """What ``prosumer-wallet demo`` can be told; ``network`` None means a devnet of its own."""
 
     neighbours: int = 30
     slots: int = 24
     seconds_per_slot: float = 3.6
     seed: int = 1
     day: date = date(2026, 6, 20)
+    network: Path | None = None
 
     @property
     def rate(self) -> int:
@@ -150,36 +154,66 @@ class TradingDay:
     _timetable = Timetable(length_s=SLOT_S)
 
     def _prepare(self) -> None:
-        self._progress(tr("Starting the devnet: three organisations, four orderers, a CA …"))
-        devnet = self._child(
-            "devnet", "light-node", "devnet", "--dir", str(self._path("devnet")),
-            "--base-port", "0", "--batch-timeout", "100", "--json",
-        )  # fmt: skip
-        devnet.message(60.0)
-        profile_file = self._path("devnet") / "profile.json"
-        profile = NetworkProfile.load(profile_file)
+        profile_file = self._path("network") / PROFILE_FILE
+        if self.options.network is None:
+            ground = self._devnet(profile_file.parent)
+        else:
+            ground = self._running_network(self.options.network)
         self._progress(tr("Enrolling {n} neighbours …", n=self.options.neighbours))
-        members = self._register(profile)
+        members = self._register(ground)
+        ground.profile.save(profile_file)
         neighbours = self._child(
             "neighbours", "neighbours",
             "--profile", str(profile_file), "--members", str(members),
         )  # fmt: skip
-        wallet = self._wallet(profile)
+        wallet = self._wallet(ground)
         neighbours.message(120.0)
-        self._start_clock(profile, profile_file, neighbours, wallet)
+        self._start_clock(ground, profile_file, neighbours, wallet)
+
+    def _devnet(self, directory: Path) -> Ground:
+        self._progress(tr("Starting the devnet: three organisations, four orderers, a CA …"))
+        devnet = self._child(
+            "devnet", "light-node", "devnet", "--dir", str(directory),
+            "--base-port", "0", "--batch-timeout", "100", "--json",
+        )  # fmt: skip
+        devnet.message(60.0)
+        return Ground.of_directory(directory, "")
+
+    def _running_network(self, directory: Path) -> Ground:
+        """Trade on a network that runs, on its first day from the one asked for that is free."""
+        suffix = f"-{int(self.clock.now().timestamp()):x}"
+        ground = Ground.of_directory(directory, suffix)
+        reader = read_identity(ground.operator)
+        day = ground.free_day(self.options.day, self.settings.zone_info, reader, self.clock)
+        if day is None:
+            raise ChildFailed(
+                f"{directory} has seen trading on every day after {self.options.day}: "
+                "give another --day"
+            )
+        seconds = ground.seconds_per_slot(self.options.seconds_per_slot)
+        self.options = replace(self.options, day=day, seconds_per_slot=seconds)
+        self._progress(
+            tr(
+                "Trading on {network}: {day}, {seconds} s a slot.",
+                network=ground.profile.name,
+                day=day.isoformat(),
+                seconds=f"{seconds:g}",
+            )
+        )
+        return ground
 
     def _start_clock(
-        self, profile: NetworkProfile, profile_file: Path, neighbours: Child, wallet: Wallet
+        self, ground: Ground, profile_file: Path, neighbours: Child, wallet: Wallet
     ) -> None:
         opens = self._timetable.opens(self.first_slot)
         start = self.clock.now() + timedelta(seconds=_LEAD_S)
         self.market_time = MarketTime(start, opens, self.options.rate)
-        profile = replace(profile, market_time=self.market_time)
+        profile = replace(ground.profile, market_time=self.market_time)
         profile.save(profile_file)
         neighbours.tell(self.market_time.to_json())
         self._child(
             "trading centre", "light-node", "mtc", "--profile", str(profile_file),
-            "--identity", str(self._path("devnet") / "users" / HOME_ORGANISATION / "operator"),
+            "--identity", str(ground.operator),
             "--slot-length", str(SLOT_S), "--slots", str(self.options.slots),
             "--first", self.first_slot.id,
         )  # fmt: skip
@@ -197,15 +231,16 @@ class TradingDay:
         home.listen(self._running.live.take_telemetry)
         self._running.__enter__()
 
-    def _wallet(self, profile: NetworkProfile) -> Wallet:
+    def _wallet(self, ground: Ground) -> Wallet:
         """Enrol the household as any other: key made here, certificate from the CA."""
-        secret = self._registered(profile, [(HOME_ORGANISATION, HOME)])[HOME]
+        profile, home = ground.profile, HOME + ground.suffix
+        secret = self._registered(profile, [(HOME_ORGANISATION, home)])[home]
         directory = self._path("wallet")
         keys = FileStore(directory / "keys", PASSPHRASE)
         endpoint = profile.organization(HOME_ORGANISATION).ca
         assert endpoint is not None
         ca = CaClient(endpoint.url, endpoint.name, endpoint.tls_root_pem)
-        public = enrol(directory, keys, ca, HOME_ORGANISATION, HOME, secret)
+        public = enrol(directory, keys, ca, HOME_ORGANISATION, home, secret)
         ca.close()
         spec = homes()["family"]
         self.settings = self.settings.changed(
@@ -249,14 +284,18 @@ class TradingDay:
             found.append(SlotEnergy(slot.starts_at, SLOT_S, net))
         return found
 
-    def _register(self, profile: NetworkProfile) -> Path:
+    def _register(self, ground: Ground) -> Path:
         """Register the neighbours at their organisations' CAs; return the members file."""
         chance = random.Random(self.options.seed)
+        organizations = ground.profile.organizations
         names = [
-            (profile.organizations[i % len(profile.organizations)].msp_id, f"neighbour-{i + 1:02}")
+            (
+                organizations[i % len(organizations)].msp_id,
+                f"neighbour-{i + 1:02}{ground.suffix}",
+            )
             for i in range(self.options.neighbours)
         ]
-        secrets = self._registered(profile, names)
+        secrets = self._registered(ground.profile, names)
         members: list[dict[str, Any]] = []
         for index, (msp_id, name) in enumerate(names):
             roof = chance.random() < _ROOFS
@@ -299,7 +338,7 @@ class TradingDay:
             ca.close()
         missing = [name for _, name in names if name not in secrets]
         if missing:
-            raise ChildFailed(f"the devnet names no registrar for {missing[0]}")
+            raise ChildFailed(f"the network's profile names no registrar for {missing[0]}")
         return secrets
 
     def _child(self, name: str, *command: str) -> Child:
