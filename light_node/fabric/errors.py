@@ -7,7 +7,8 @@ The mapping from gRPC follows docs/fabric-protocol.md 4.7.
 FabricError
 ├── Unavailable            nobody answered; asking again is right
 │   ├── TimedOut           the deadline passed
-│   └── Overloaded         too many calls at once
+│   ├── Overloaded         too many calls at once
+│   └── AlreadyOrdered     the ordering service has this very transaction
 ├── AccessDenied           identity unknown, invalid, without the right, or bad signature
 ├── ClockSkewed            this machine's clock and the network's differ too much
 ├── ContractRefused        the chaincode said no
@@ -87,6 +88,10 @@ class TimedOut(Unavailable):
 
 class Overloaded(Unavailable):
     """The peer has too many calls under way: back off and repeat."""
+
+
+class AlreadyOrdered(Unavailable):
+    """The ordering service has the submitted transaction already: ask for its status (BFT)."""
 
 
 class AccessDenied(FabricError):
@@ -366,7 +371,9 @@ def _classify(code: grpc.StatusCode, texts: list[str], stage: str) -> tuple[type
     if code is grpc.StatusCode.CANCELLED:
         return Unavailable, f"{stage}: the connection was closed"
     if stage == "submit" and said("already processed"):
-        return Unavailable, "the ordering service has this transaction already: ask for its status"
+        return AlreadyOrdered, (
+            "the ordering service has this transaction already: ask for its status"
+        )
     if code is grpc.StatusCode.UNAVAILABLE or (
         code is grpc.StatusCode.ABORTED and any(_CONNECTION_TROUBLE.search(t) for t in texts)
     ):

@@ -48,10 +48,11 @@ class EventStream(Iterator[ChaincodeEvents]):
         chaincode: str,
         checkpoint: Checkpoint,
         open_call: Callable[[Checkpoint], Any],
+        on_lost: Callable[[FabricError], None] = lambda error: None,
     ) -> None:
-        """``open_call`` starts the gRPC stream at a checkpoint."""
+        """``open_call`` starts the gRPC stream at a checkpoint; ``on_lost`` hears why it broke."""
         self._chaincode = chaincode
-        self._open = open_call
+        self._open, self._on_lost = open_call, on_lost
         self._call: Any = None
         self._lock = Lock()
         self._closed = Event()
@@ -68,13 +69,14 @@ class EventStream(Iterator[ChaincodeEvents]):
         when the peer refuses for good. Ends only after :meth:`close`.
         """
         while not self._closed.is_set():
+            call = self._connected()
             try:
-                response = next(self._connected())
+                response = next(call)
             except StopIteration:
-                self._lost(Unavailable("the peer ended the event stream", stage="events"))
+                self._lost(call, Unavailable("the peer ended the event stream", stage="events"))
                 continue
             except grpc.RpcError as error:
-                self._lost(from_rpc_error(error, "events"))
+                self._lost(call, from_rpc_error(error, "events"))
                 continue
             self._received, self._back_off, self.last_error = True, _FIRST_BACK_OFF_S, None
             block = self._accept(response)
@@ -93,6 +95,13 @@ class EventStream(Iterator[ChaincodeEvents]):
             self._closed.set()
             if self._call is not None:
                 self._call.cancel()
+
+    def reconnect(self) -> None:
+        """Go on over a new call from where the stream is: another peer is asked from now on."""
+        with self._lock:
+            call, self._call = self._call, None
+        if call is not None:
+            call.cancel()
 
     def __enter__(self) -> "EventStream":
         return self
@@ -115,12 +124,11 @@ class EventStream(Iterator[ChaincodeEvents]):
                     raise Unavailable("the connection was closed", stage="events") from error
             return self._call if self._call is not None else iter(())
 
-    def _lost(self, error: FabricError) -> None:
-        if self._closed.is_set():
-            return
+    def _lost(self, call: Any, error: FabricError) -> None:
         with self._lock:
-            if self._call is not None:
-                self._call.cancel()
+            if self._closed.is_set() or call is not self._call:
+                return  # ended, or by reconnect(): nothing is wrong
+            self._call.cancel()
             self._call = None
         # A peer that served before and now objects may be behind after a restart: ask again.
         passing = isinstance(error, Unavailable) or (
@@ -130,6 +138,7 @@ class EventStream(Iterator[ChaincodeEvents]):
             self.close()
             raise error
         self.last_error = error
+        self._on_lost(error)
         _log.info("event stream of %s lost, reconnecting: %s", self._chaincode, error)
         self._closed.wait(self._back_off)
         self._back_off = min(self._back_off * 2, _LAST_BACK_OFF_S)

@@ -1,8 +1,9 @@
-"""Client of a peer's gateway service (docs/fabric-protocol.md section 4).
+"""Client of the peers' gateway service (docs/fabric-protocol.md section 4).
 
 Nothing is signed before it has passed the whole check of 4.3, and the retry rule of 4.7 is kept:
 Evaluate and Endorse are repeated freely; once an envelope is signed, only that envelope is ever
-submitted, and after any error CommitStatus is asked before it is submitted again.
+submitted, and after any error CommitStatus is asked before it is submitted again. Both hold across
+peers: where several are given, a call that finds one dead goes on at the next.
 """
 
 import os
@@ -22,10 +23,13 @@ from light_node.fabric.commit import CommitStatus as CommitStatus
 from light_node.fabric.commit import Deadlines as Deadlines
 from light_node.fabric.commit import Endorsed as Endorsed
 from light_node.fabric.errors import (
+    AlreadyOrdered,
     CommitConflict,
     EndorseError,
     EndorsersDisagree,
     EvaluateError,
+    EventsError,
+    FabricError,
     MalformedMessage,
     Overloaded,
     TimedOut,
@@ -37,13 +41,21 @@ from light_node.fabric.errors import (
 )
 from light_node.fabric.events import Checkpoint, EventStream
 from light_node.fabric.identity import SigningIdentity
-from light_node.fabric.methods import CHAINCODE_EVENTS, COMMIT_STATUS, ENDORSE, EVALUATE, SUBMIT
+from light_node.fabric.methods import (
+    CHAINCODE_EVENTS,
+    COMMIT_STATUS,
+    ENDORSE,
+    EVALUATE,
+    SUBMIT,
+    Method,
+)
 from light_node.fabric.pb import (
     common_pb2,
     gateway_pb2,
     lifecycle_pb2,
     orderer_pb2,
 )
+from light_node.fabric.peers import Link, Peers
 from light_node.fabric.proposal import NONCE_BYTES, Proposal, build_proposal, is_transaction_id
 from light_node.fabric.transaction import (
     EndorsementPolicy,
@@ -56,6 +68,8 @@ from light_node.fabric.transaction import (
 
 T = TypeVar("T")
 
+_STATUS_SLICE_S = 5.0  # how long one peer of several is asked for a commit before looking round
+
 
 @dataclass(frozen=True, slots=True)
 class Result:
@@ -67,11 +81,11 @@ class Result:
 
 
 class Gateway:
-    """One identity on one channel through one peer. Thread-safe."""
+    """One identity on one channel, through one peer at a time. Thread-safe."""
 
     def __init__(
         self,
-        channel: grpc.Channel,
+        peers: grpc.Channel | Peers,
         identity: SigningIdentity,
         channel_id: str,
         clock: Clock,
@@ -81,7 +95,9 @@ class Gateway:
         deadlines: Deadlines = DEFAULT_DEADLINES,
         random: Callable[[int], bytes] = os.urandom,
     ) -> None:
-        """``policy`` judges endorsements of every chaincode called.
+        """``peers`` are those to ask, or the channel to the only one, of the own organisation.
+
+        ``policy`` judges endorsements of every chaincode called.
 
         A wallet passes ``endorsement.by_reference`` of its trusted config. Without ``policy`` each
         chaincode's definition is fetched through this gateway and evaluated over ``config``;
@@ -94,11 +110,10 @@ class Gateway:
         self._given_config = self._config = config
         self._deadlines = deadlines
         self._random = random
-        self._evaluate = EVALUATE.callable(channel)
-        self._endorse = ENDORSE.callable(channel)
-        self._submit = SUBMIT.callable(channel)
-        self._commit_status = COMMIT_STATUS.callable(channel)
-        self._events = CHAINCODE_EVENTS.callable(channel)
+        if not isinstance(peers, Peers):
+            peers = Peers([Link("the peer", identity.msp_id, peers)], monotonic=clock.monotonic)
+        self._peers = peers
+        self._unsubscribe = peers.subscribe(self._moved)
         self._lock = threading.Lock()
         self._policies: dict[str, EndorsementPolicy] = {}
         self._streams: list[EventStream] = []
@@ -111,7 +126,8 @@ class Gateway:
         return self._identity
 
     def close(self) -> None:
-        """End event streams and waiting retries. The channel stays its owner's."""
+        """End event streams and waiting retries. Channel or peers stay their owner's."""
+        self._unsubscribe()
         self._pace.stop()
         with self._lock:
             streams, self._streams = self._streams, []
@@ -142,9 +158,8 @@ class Gateway:
                 proposed_transaction=proposal.signed,
                 target_organizations=organizations,
             )
-            answer = self._call(
-                self._evaluate, request, "evaluate", self._deadlines.evaluate, proposal
-            )
+            within = self._share(self._deadlines.evaluate)
+            answer = self._call(EVALUATE, request, "evaluate", within, proposal)
             response = answer.result
             if response.status >= 400:
                 raise contract_refused(response.status, response.message, stage="evaluate")
@@ -156,10 +171,9 @@ class Gateway:
         return self._repeat(attempt, self._deadlines.evaluate)
 
     def height(self) -> int:
-        """Return the number of blocks at this organisation's peer (``qscc`` GetChainInfo)."""
-        raw = self.evaluate(
-            "qscc", "GetChainInfo", self._channel_id, organizations=[self._identity.msp_id]
-        )
+        """Return the number of blocks at the peer that is asked (``qscc`` GetChainInfo)."""
+        asked = [self._peers.current.msp_id]
+        raw = self.evaluate("qscc", "GetChainInfo", self._channel_id, organizations=asked)
         try:
             return common_pb2.BlockchainInfo.FromString(raw).height
         except DecodeError as error:
@@ -202,9 +216,8 @@ class Gateway:
                 proposed_transaction=proposal.signed,
                 endorsing_organizations=organizations,
             )
-            answer = self._call(
-                self._endorse, request, "endorse", self._deadlines.endorse, proposal
-            )
+            within = self._share(self._deadlines.endorse)
+            answer = self._call(ENDORSE, request, "endorse", within, proposal)
             try:
                 checked = check_prepared(
                     answer.prepared_transaction, proposal, policy, expect=expect
@@ -235,10 +248,10 @@ class Gateway:
         )
         self._repeat(
             lambda: self._call(
-                self._submit,
+                SUBMIT,
                 request,
                 "submit",
-                self._deadlines.submit,
+                self._share(self._deadlines.submit),
                 transaction_id=endorsed.transaction_id,
             ),
             self._deadlines.submit,
@@ -248,23 +261,36 @@ class Gateway:
     def commit_status(self, transaction_id: str, timeout: float | None = None) -> CommitStatus:
         """Wait until the peer has committed the transaction and return how it ended.
 
-        ``TimedOut`` after ``timeout`` seconds (default: ``Deadlines.commit``): it may still commit.
+        When another peer is taken meanwhile, that one is asked. ``TimedOut`` after ``timeout``
+        seconds (default: ``Deadlines.commit``): it may still commit.
         """
         request = gateway_pb2.CommitStatusRequest(
             transaction_id=transaction_id,
             channel_id=self._channel_id,
             identity=self._identity.serialized,
         ).SerializeToString()
-        answer = self._call(
-            self._commit_status,
-            gateway_pb2.SignedCommitStatusRequest(
-                request=request, signature=self._identity.sign(request)
-            ),
-            "commit status",
-            self._deadlines.commit if timeout is None else timeout,
-            transaction_id=transaction_id,
+        signed = gateway_pb2.SignedCommitStatusRequest(
+            request=request, signature=self._identity.sign(request)
         )
-        return CommitStatus(answer.result, answer.block_number)
+        until = self._clock.monotonic() + (self._deadlines.commit if timeout is None else timeout)
+        several, losses = len(self._peers.links) > 1, 0
+        while True:
+            left = until - self._clock.monotonic()
+            within = min(left, _STATUS_SLICE_S) if several else left
+            try:
+                answer = self._call(
+                    COMMIT_STATUS, signed, "commit status", within, transaction_id=transaction_id
+                )
+            except TimedOut:
+                if left <= within:
+                    raise
+                self._peers.trouble.set()  # perhaps this peer stands still: have all compared
+            except Unavailable:
+                losses += 1
+                if losses >= len(self._peers.links):
+                    raise
+            else:
+                return CommitStatus(answer.result, answer.block_number)
 
     def submit_transaction(
         self,
@@ -329,15 +355,19 @@ class Gateway:
         """
         if start_block is None and not after_tx:
             start_block = self.height()
-        stream = EventStream(chaincode, Checkpoint(start_block, after_tx), self._opener(chaincode))
+        stream = self._stream(chaincode, Checkpoint(start_block, after_tx))
         with self._lock:
             self._streams = [s for s in self._streams if not s.closed] + [stream]
         if self._pace.stopped:
             stream.close()
         return stream
 
-    def _opener(self, chaincode: str) -> Callable[[Checkpoint], Any]:
+    def _stream(self, chaincode: str, start: Checkpoint) -> EventStream:
+        asked = self._peers.current
+
         def open_call(checkpoint: Checkpoint) -> Any:
+            nonlocal asked
+            asked = self._peers.current
             request = gateway_pb2.ChaincodeEventsRequest(
                 channel_id=self._channel_id,
                 chaincode_id=chaincode,
@@ -351,13 +381,19 @@ class Gateway:
                     )
                 )
             raw = request.SerializeToString()
-            return self._events(
+            return asked.callable(CHAINCODE_EVENTS)(
                 gateway_pb2.SignedChaincodeEventsRequest(
                     request=raw, signature=self._identity.sign(raw)
                 )
             )
 
-        return open_call
+        return EventStream(chaincode, start, open_call, lambda error: self._failed(asked, error))
+
+    def _moved(self, link: Link) -> None:
+        with self._lock:
+            streams = list(self._streams)
+        for stream in streams:
+            stream.reconnect()
 
     # -- shared ---------------------------------------------------------------------------------
 
@@ -408,9 +444,22 @@ class Gateway:
             self._policies.clear()
             self._config = self._given_config
 
+    def _share(self, within: float) -> float:
+        """Return how long one of several peers may take, so that time is left for the next."""
+        return within if len(self._peers.links) == 1 else within / 2
+
+    def _failed(self, link: Link, error: FabricError) -> None:
+        """Move on where another peer may do better than ``link``."""
+        if isinstance(error, Overloaded | AlreadyOrdered | EndorsersDisagree):
+            return  # nothing is wrong with the peer
+        if isinstance(error, TimedOut) and error.stage == "commit status":
+            return  # the transaction is not committed yet
+        if isinstance(error, Unavailable | EvaluateError | EndorseError | EventsError):
+            self._peers.failed(link)
+
     def _call(
         self,
-        method: Callable[..., Any],
+        method: Method,
         request: Any,
         stage: str,
         timeout: float,
@@ -418,27 +467,41 @@ class Gateway:
         *,
         transaction_id: str = "",
     ) -> Any:
+        link = self._peers.current
         try:
-            return method(request, timeout=timeout)
+            return link.callable(method)(request, timeout=timeout)
         except grpc.RpcError as error:
             about = transaction_id if proposal is None else proposal.transaction_id
-            raise from_rpc_error(error, stage, about) from error
+            found = from_rpc_error(error, stage, about)
+            if not self._pace.stopped:
+                self._failed(link, found)
+            raise found from error
         except ValueError as error:  # what grpc raises on a channel its owner has closed
             raise Unavailable("the connection was closed", stage=stage) from error
 
     def _repeat(self, attempt: Callable[[], T], within: float, *, only_overload: bool = False) -> T:
-        """Run ``attempt`` again while the peer is overloaded, and once more if it was lost."""
+        """Run ``attempt`` again while the peer is overloaded, and after a loss at the next peer.
+
+        With a single peer once more at that one, unless it took all the time there was.
+        """
         until = self._clock.monotonic() + within
+        most = max(2, len(self._peers.links))
         tries = 0
         while True:
+            asked = self._peers.current
             try:
                 return attempt()
-            except TimedOut:
-                raise
-            except Unavailable as error:
-                again = isinstance(error, Overloaded) or (tries == 0 and not only_overload)
+            except (Unavailable, EvaluateError, EndorseError) as error:
+                tries += 1
+                moved = self._peers.current is not asked
+                if isinstance(error, Overloaded):
+                    again = True
+                elif isinstance(error, Unavailable) and not isinstance(error, TimedOut):
+                    again = tries < most and not only_overload
+                else:
+                    again = moved and tries < most and not only_overload
                 left = until - self._clock.monotonic()
                 if not again or left <= 0 or self._pace.stopped:
                     raise
-                self._pace.pause(tries, left)
-            tries += 1
+                if not moved:
+                    self._pace.pause(tries - 1, left)
