@@ -23,7 +23,6 @@ from google.protobuf.message import DecodeError
 
 from light_node.clock import Clock
 from light_node.fabric.connection import connect
-from light_node.fabric.errors import FabricError, Unavailable
 from light_node.fabric.identity import SigningIdentity
 from light_node.fabric.methods import PROCESS_PROPOSAL, Method
 from light_node.fabric.pb import common_pb2
@@ -61,12 +60,15 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """Another peer is asked from now on: which, whether it is the preferred one, and why."""
+    """Another peer is asked from now on: ``taken``, which may be the preferred one again.
+
+    ``behind`` says how many blocks ``left`` is behind, None if it does not answer.
+    """
 
     taken: Link
     left: Link
     preferred: bool
-    why: FabricError | None
+    behind: int | None = None
 
 
 class Peers:
@@ -87,7 +89,7 @@ class Peers:
         self._listeners: list[Callable[[Link], None]] = []
         self._owned: list[grpc.Channel] = []
         self.trouble = threading.Event()
-        """Set when a call failed: what :class:`PeerWatch` looks at once for."""
+        """Set when a call failed: :class:`PeerWatch` then compares at once."""
 
     @classmethod
     def of_profile(
@@ -225,13 +227,8 @@ class PeerWatch:
         if taken is left or taken not in serving or (left in serving and not preferred):
             return
         self._announced = taken
-        why: FabricError | None = None
-        if left not in found:
-            why = Unavailable(f"the peer {left.name} does not answer")
-        elif left not in serving:
-            behind = self._common - found[left]
-            why = Unavailable(f"the peer {left.name} stands still, {behind} blocks behind")
-        self._on_move(Move(taken, left, preferred, None if preferred else why))
+        behind = max(0, self._common - found[left]) if left in found else None
+        self._on_move(Move(taken, left, preferred, behind))
 
     def _run(self) -> None:
         while not self._stopping.is_set():

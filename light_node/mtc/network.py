@@ -11,23 +11,16 @@ The identity folder is for servers that operate a market (wallets keep keys in t
 
 import logging
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
-
-import grpc
 
 from light_node.clock import Clock
 from light_node.fabric import crypto, endorsement
 from light_node.fabric.channel_config import ChannelConfig
-from light_node.fabric.connection import connect
 from light_node.fabric.crypto import CryptoError, PrivateKey
-from light_node.fabric.errors import OutcomeUnknown, Unavailable
 from light_node.fabric.gateway import Deadlines, Gateway
 from light_node.fabric.identity import IdentityError, SigningIdentity
-from light_node.fabric.profile import NetworkProfile, PeerEndpoint
-
-T = TypeVar("T")
+from light_node.fabric.peers import Heights, Link, Move, Peers, PeerWatch
+from light_node.fabric.profile import NetworkProfile
 
 CERTIFICATE, KEY, MSP_ID = "cert.pem", "key.pem", "msp_id"
 _MAX_FILE_BYTES = 64 * 1024
@@ -67,11 +60,11 @@ def save_identity(folder: Path, msp_id: str, certificate_pem: bytes, key: Privat
 
 
 class PeerGateway:
-    """An :class:`~light_node.mtc.driver.OperatorGateway` through one peer after the other.
+    """An :class:`~light_node.mtc.driver.OperatorGateway` through one peer at a time.
 
-    The own organisation's peers come first, then all others; the next one is taken when one does
-    not answer. A peer that lags behind shows an older phase, and the step repeated on it is
-    refused or fails by MVCC, so changing peers does no harm.
+    The own organisation's peers come first, then all others (:mod:`light_node.fabric.peers`). A
+    peer that lags behind shows an older phase, and the step repeated on it is refused or fails by
+    MVCC, so changing peers does no harm.
     """
 
     def __init__(
@@ -81,61 +74,57 @@ class PeerGateway:
         clock: Clock,
         config: ChannelConfig,
     ) -> None:
-        """``config`` is the trusted channel configuration; it judges endorsements."""
-        organizations = sorted(profile.organizations, key=lambda o: o.msp_id != identity.msp_id)
-        self._peers = [peer for organization in organizations for peer in organization.peers]
-        if not self._peers:
-            raise ValueError("the network profile names no peer")
-        self._profile, self._identity, self._clock = profile, identity, clock
-        self._policy, self._config = endorsement.by_reference(config), config
-        self._current = 0
-        self._open: tuple[grpc.Channel, Gateway] | None = None
+        """``config`` is the trusted channel configuration; it judges endorsements.
+
+        ``ProfileError`` if the network has no such organisation, ``ValueError`` without peers.
+        """
+        self._chaincode = profile.chaincode
+        self._peers = Peers.of_profile(profile, identity.msp_id, monotonic=clock.monotonic)
+        self._watch = PeerWatch(
+            self._peers,
+            Heights(identity, profile.channel, clock),
+            monotonic=clock.monotonic,
+            on_move=_log_move,
+        )
+        self._gateway = Gateway(
+            self._peers,
+            identity,
+            profile.channel,
+            clock,
+            policy=endorsement.by_reference(config),
+            config=config,
+            deadlines=_DEADLINES,
+        )
+        self._watch.start()
 
     @property
-    def peer(self) -> PeerEndpoint:
+    def peer(self) -> Link:
         """The peer that is asked now."""
-        return self._peers[self._current]
+        return self._peers.current
 
     def submit(self, function: str, *args: str) -> bytes:
         """Endorse, check, submit and wait for the commit."""
-        return self._ask(
-            lambda g: g.submit_transaction(self._profile.chaincode, function, *args).payload
-        )
+        return self._gateway.submit_transaction(self._chaincode, function, *args).payload
 
     def evaluate(self, function: str, *args: str) -> bytes:
         """Return what a query answers."""
-        return self._ask(lambda g: g.evaluate(self._profile.chaincode, function, *args))
+        return self._gateway.evaluate(self._chaincode, function, *args)
 
     def close(self) -> None:
-        """End the connection; the next call would make a new one."""
-        if self._open is not None:
-            channel, gateway = self._open
-            self._open = None
-            gateway.close()
-            channel.close()
+        """End the connections."""
+        self._gateway.close()
+        self._watch.stop()
+        self._peers.close()
 
-    def _ask(self, call: Callable[[Gateway], T]) -> T:
-        try:
-            return call(self._gateway())
-        except (Unavailable, OutcomeUnknown):
-            self.close()
-            self._current = (self._current + 1) % len(self._peers)
-            raise
 
-    def _gateway(self) -> Gateway:
-        if self._open is None:
-            channel = connect(self.peer.address, self.peer.tls_root_pem)
-            gateway = Gateway(
-                channel,
-                self._identity,
-                self._profile.channel,
-                self._clock,
-                policy=self._policy,
-                config=self._config,
-                deadlines=_DEADLINES,
-            )
-            self._open = (channel, gateway)
-        return self._open[1]
+def _log_move(move: Move) -> None:
+    if move.preferred:
+        _log.warning("%s serves again", move.taken.name)
+    elif move.behind is None:
+        _log.warning("%s does not answer: asking %s", move.left.name, move.taken.name)
+    else:
+        behind = move.behind
+        _log.warning("%s is %d blocks behind: asking %s", move.left.name, behind, move.taken.name)
 
 
 def _read(path: Path) -> bytes:

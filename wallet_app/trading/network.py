@@ -1,42 +1,54 @@
 """The ledger over Fabric's gateway: :class:`~wallet_app.trading.ledger.Ledger` for networks."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from light_node import jsonio
 from light_node.clock import Clock
 from light_node.fabric import endorsement
 from light_node.fabric.channel_config import ChannelConfig
-from light_node.fabric.connection import connect
 from light_node.fabric.errors import MalformedMessage, TimedOut
 from light_node.fabric.events import EventStream
 from light_node.fabric.gateway import Endorsed, Gateway
 from light_node.fabric.identity import SigningIdentity
+from light_node.fabric.peers import Heights, Move, Peers, PeerWatch
 from light_node.fabric.profile import NetworkProfile
 from wallet_app.trading.ledger import LedgerEvent, Outcome
 
 
 class GatewayLedger:
-    """The market contract through a peer of the identity's own organisation.
+    """The market contract through a peer of the identity's own organisation while that serves.
 
-    Endorsements are judged by the policy in the trust root's configuration, so a transaction that
-    too few organisations endorsed is never signed, whatever the peer says.
+    When it does not, the other organisations' peers are asked, one after the other. Endorsements
+    are judged by the policy in the trust root's configuration, so a transaction that too few
+    organisations endorsed is never signed, whatever the peer says.
     """
 
-    def __init__(self, profile: NetworkProfile, identity: SigningIdentity, clock: Clock) -> None:
-        """Connect (lazily: a peer that is down now may come later)."""
-        peer = profile.organization(identity.msp_id).peers[0]
+    def __init__(
+        self,
+        profile: NetworkProfile,
+        identity: SigningIdentity,
+        clock: Clock,
+        on_move: Callable[[Move], None] = lambda move: None,
+    ) -> None:
+        """Connect (lazily: a peer that is down now may come later).
+
+        ``on_move`` is told, on a thread of its own, when another peer is asked from now on.
+        """
         self._chaincode = profile.chaincode
         config = ChannelConfig.from_block(profile.trust_root.config_block)
-        self._channel = connect(peer.address, peer.tls_root_pem)
+        self._peers = Peers.of_profile(profile, identity.msp_id, monotonic=clock.monotonic)
+        heights = Heights(identity, profile.channel, clock)
+        self._watch = PeerWatch(self._peers, heights, monotonic=clock.monotonic, on_move=on_move)
         self._gateway = Gateway(
-            self._channel,
+            self._peers,
             identity,
             profile.channel,
             clock,
             policy=endorsement.by_reference(config),
             config=config,
         )
+        self._watch.start()
 
     def evaluate(self, function: str, *arguments: str) -> Any:
         """Return the JSON a query answers; ``JsonError`` if it is none."""
@@ -70,7 +82,8 @@ class GatewayLedger:
     def close(self) -> None:
         """End event streams and connections."""
         self._gateway.close()
-        self._channel.close()
+        self._watch.stop()
+        self._peers.close()
 
 
 def _decoded(stream: EventStream) -> Iterator[LedgerEvent]:

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from light_node.clock import Clock
 from light_node.fabric.errors import FabricError
 from light_node.fabric.identity import SigningIdentity
+from light_node.fabric.peers import Move
 from light_node.fabric.profile import NetworkProfile
 from light_node.market.slots import Slot
 from light_node.market.units import EnergyWh, MoneyWhTick, PriceTick
@@ -60,7 +61,7 @@ class Meter:
 class Wallet:
     """Everything a session is made of. ``directory`` holds its files; it is made if missing.
 
-    ``connect`` makes the ledger it works with.
+    ``connect`` makes the ledger it works with, and has it tell of changes of the peer.
     """
 
     directory: Path
@@ -74,7 +75,9 @@ class Wallet:
     meter: Meter | None = None
     inverter: Inverter | None = None
     demo: bool = False
-    connect: Callable[[NetworkProfile, SigningIdentity, Clock], Ledger] = GatewayLedger
+    connect: Callable[[NetworkProfile, SigningIdentity, Clock, Callable[[Move], None]], Ledger] = (
+        GatewayLedger
+    )
 
 
 class RunningWallet:
@@ -111,7 +114,7 @@ class RunningWallet:
         )
         self._state.set_agent(AgentMode(settings["agent"]), "")
         self.live = self._live_feed(wallet)
-        ledger = wallet.connect(wallet.profile, wallet.identity, wallet.clock)
+        ledger = wallet.connect(wallet.profile, wallet.identity, wallet.clock, self._moved)
         opened.callback(ledger.close)
         lane = Lane("trading", self._report)
         sender = Sender(
@@ -207,6 +210,26 @@ class RunningWallet:
     def _read_meter_now(self) -> None:
         if self._meter is not None:
             self._meter.request_now()
+
+    def _moved(self, move: Move) -> None:
+        """Say which peer the wallet works through from now on."""
+        names = {"peer": move.left.name, "other": move.taken.name, "org": move.taken.msp_id}
+        if move.preferred:
+            text = tr("Your organisation's peer {other} serves again.", **names)
+            self._state.say("good", text)
+        elif move.behind is None:
+            text = tr(
+                "The peer {peer} does not answer: going on through {other} of {org}.", **names
+            )
+            self._state.say("warning", text)
+        else:
+            text = tr(
+                "The peer {peer} stands still, {number} blocks behind: going on through {other} "
+                "of {org}.",
+                number=move.behind,
+                **names,
+            )
+            self._state.say("warning", text)
 
     def _report(self, error: Exception) -> None:
         """Say what went wrong on lane or sender, in our words where we have them."""

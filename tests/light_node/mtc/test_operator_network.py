@@ -5,9 +5,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +18,8 @@ from light_node.cli import main
 from light_node.clock import SystemClock
 from light_node.commands.mtc import to_json
 from light_node.fabric import crypto
-from light_node.fabric.errors import ContractRefused, OutcomeUnknown, Unavailable
+from light_node.fabric.errors import ContractRefused
+from light_node.fabric.peers import Move, Peers
 from light_node.fabric.profile import NetworkProfile, Organization, PeerEndpoint, TrustRoot
 from light_node.market.slots import parse
 from light_node.mtc import network
@@ -96,88 +98,55 @@ def test_a_key_of_another_certificate(folder: Path) -> None:
 
 
 class FakeGateway:
-    """Answers as ``script`` says; remembers whom it stood for."""
+    """Answers with the name of the peer it would ask."""
 
-    script: Callable[[str], bytes]
-
-    def __init__(self, channel: "FakeChannel", *_: Any, **__: Any) -> None:
-        self._address = channel.address
+    def __init__(self, peers: Peers, *_: Any, **__: Any) -> None:
+        self.peers, self.closed = peers, False
 
     def evaluate(self, chaincode: str, function: str, *args: str) -> bytes:
-        return type(self).script(self._address)
+        return self.peers.current.name.encode()
 
-    def close(self) -> None:
-        pass
-
-
-class FakeChannel:
-    """A connection that remembers its address and its end."""
-
-    opened: list["FakeChannel"]
-
-    def __init__(self, address: str) -> None:
-        self.address, self.closed = address, False
-        self.opened.append(self)
+    def submit_transaction(self, chaincode: str, function: str, *args: str) -> Any:
+        payload = f"{chaincode} {function} {','.join(args)}".encode()
+        return SimpleNamespace(payload=payload)
 
     def close(self) -> None:
         self.closed = True
 
 
 @pytest.fixture
-def peers(profile: NetworkProfile, world: Any, monkeypatch: pytest.MonkeyPatch) -> PeerGateway:
-    """A gateway over two fake peers, the operator's own organisation being Org3MSP."""
-    FakeChannel.opened = []
-    monkeypatch.setattr(network, "connect", lambda address, tls: FakeChannel(address))
+def operator(
+    profile: NetworkProfile, world: Any, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[PeerGateway]:
+    """A gateway over two peers that are down, the operator's organisation being Org3MSP."""
     monkeypatch.setattr(network, "Gateway", FakeGateway)
-    organizations = tuple(
-        Organization(o.msp_id, (PeerEndpoint(o.msp_id, f"{o.msp_id}:7051", ""),))
-        for o in profile.organizations
-    )
-    named = NetworkProfile(
-        "n", profile.channel, "market", organizations, (), profile.trust_root
-    )  # fmt: skip
     config = trust.from_profile(profile.trust_root).config
-    return PeerGateway(named, world.operator, SystemClock(), config)
+    made = PeerGateway(profile, world.operator, SystemClock(), config)
+    yield made
+    made.close()
 
 
-def test_the_own_organisations_peer_comes_first(peers: PeerGateway) -> None:
-    FakeGateway.script = lambda address: address.encode()
-    assert peers.evaluate("GetPots") == b"Org3MSP:7051"
-    assert peers.evaluate("GetPots") == b"Org3MSP:7051"
-    assert len(FakeChannel.opened) == 1
+def test_the_own_organisations_peer_comes_first(operator: PeerGateway) -> None:
+    assert operator.peer.msp_id == "Org3MSP"
+    assert operator.evaluate("GetPots") == b"peer.Org3MSP"
+    assert operator.submit("OpenSlot", "a", "b") == b"market OpenSlot a,b"
 
 
-@pytest.mark.parametrize("error", [Unavailable("down"), OutcomeUnknown("tx", b"", None)])
-def test_the_next_peer_is_taken_when_one_does_not_answer(
-    peers: PeerGateway, error: Exception
+def test_the_operator_goes_on_at_another_peer_and_says_so(
+    operator: PeerGateway, caplog: pytest.LogCaptureFixture
 ) -> None:
-    answers: Iterator[Exception | bytes] = iter([error, b"fine", error, b"back"])
-
-    def script(address: str) -> bytes:
-        answer = next(answers)
-        if isinstance(answer, Exception):
-            raise answer
-        return address.encode()
-
-    FakeGateway.script = script
-    with pytest.raises(type(error)):
-        peers.evaluate("GetPots")
-    assert peers.evaluate("GetPots") == b"Org1MSP:7051"
-    with pytest.raises(type(error)):
-        peers.evaluate("GetPots")
-    assert peers.evaluate("GetPots") == b"Org3MSP:7051"
-    assert [channel.closed for channel in FakeChannel.opened] == [True, True, False]
-
-
-def test_a_refusal_changes_no_peer(peers: PeerGateway) -> None:
-    def refuse(address: str) -> bytes:
-        raise ContractRefused(409, "WRONG_PHASE", "no")
-
-    FakeGateway.script = refuse
-    for _ in range(3):
-        with pytest.raises(ContractRefused):
-            peers.evaluate("GetPots")
-    assert len(FakeChannel.opened) == 1
+    operator._peers.failed(operator.peer)
+    assert operator.evaluate("GetPots") == b"peer.Org1MSP"
+    own, other = operator._peers.links
+    with caplog.at_level("WARNING"):
+        network._log_move(Move(other, own, False, None))
+        network._log_move(Move(other, own, False, 3))
+        network._log_move(Move(own, other, True, 0))
+    assert caplog.messages == [
+        "peer.Org3MSP does not answer: asking peer.Org1MSP",
+        "peer.Org3MSP is 3 blocks behind: asking peer.Org1MSP",
+        "peer.Org3MSP serves again",
+    ]
 
 
 def test_a_step_as_json() -> None:

@@ -231,7 +231,9 @@ class FakeGateway:
 def gateway(monkeypatch: pytest.MonkeyPatch) -> FakeGateway:
     fake = FakeGateway()
     monkeypatch.setattr(network, "Gateway", fake)
-    monkeypatch.setattr(network, "connect", lambda *_: SimpleNamespace(close=lambda: None))
+    idle = SimpleNamespace(close=lambda: None, start=lambda: None, stop=lambda: None)
+    monkeypatch.setattr(network.Peers, "of_profile", lambda *_, **__: idle)
+    monkeypatch.setattr(network, "PeerWatch", lambda *_, **__: idle)
     monkeypatch.setattr(network.ChannelConfig, "from_block", lambda block: None)
     monkeypatch.setattr(network.endorsement, "by_reference", lambda config: None)
     return fake
@@ -239,15 +241,14 @@ def gateway(monkeypatch: pytest.MonkeyPatch) -> FakeGateway:
 
 @pytest.fixture
 def ledger(gateway: FakeGateway) -> network.GatewayLedger:
-    peer = SimpleNamespace(address="127.0.0.1:1", tls_root_pem=b"")
     profile = SimpleNamespace(
-        organization=lambda msp_id: SimpleNamespace(peers=[peer]),
         chaincode="market",
         channel="market",
         trust_root=SimpleNamespace(config_block=b""),
     )
     identity = SimpleNamespace(msp_id="Org1MSP")
-    return network.GatewayLedger(profile, identity, None)  # type: ignore[arg-type]
+    clock = SimpleNamespace(monotonic=lambda: 0.0)
+    return network.GatewayLedger(profile, identity, clock)  # type: ignore[arg-type]
 
 
 def block(number: int, *payloads: bytes) -> Any:
