@@ -68,7 +68,7 @@ from light_node.fabric.transaction import (
 
 T = TypeVar("T")
 
-_STATUS_SLICE_S = 5.0  # how long one peer of several is asked for a commit before looking round
+_STATUS_SLICE_S = 2.0  # how long one peer of several is asked for a commit before looking round
 
 
 @dataclass(frozen=True, slots=True)

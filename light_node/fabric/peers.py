@@ -34,7 +34,7 @@ WATCH_EVERY_S = 10.0
 HOLD_S = 10.0
 """Seconds for which a peer is not returned to after a call to it failed."""
 _GRACE_S = 5.0  # a peer may commit this much later than the others before it counts as behind
-_ASK_S = 3.0
+_ASK_S = 2.0
 
 _log = logging.getLogger(__name__)
 
