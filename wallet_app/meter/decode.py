@@ -60,6 +60,10 @@ def decode(protocol: str, data: bytes, options: Options) -> Decoded:
     for start in range(0, len(data), size):
         _sort(parser.feed(data[start : start + size]), check, result)
     _sort(parser.finish(), check, result)
+    if protocol == dlms.PROTOCOL and not result.frames:
+        alone = Decoded()
+        _sort(dlms.bare(data, options.key, options.auth_key), check, alone)
+        return alone if alone.frames else result
     return result
 
 
@@ -117,6 +121,13 @@ def _modbus_check(options: Options) -> Check:
     return check
 
 
+def _dlms_parser(options: Options) -> StreamParser:
+    parser = dlms.DlmsParser(options.key, options.auth_key)
+    if options.request:
+        parser.expect(options.request)
+    return parser
+
+
 def _number_check(options: Options) -> Check:
     """Check the meter's number for the protocols that push and are not asked."""
 
@@ -131,7 +142,7 @@ def _number_check(options: Options) -> Check:
 
 
 DECODERS: Mapping[str, Decoder] = {
-    dlms.PROTOCOL: Decoder(lambda o: dlms.DlmsParser(o.key, o.auth_key), _number_check),
+    dlms.PROTOCOL: Decoder(_dlms_parser, _number_check),
     dlt645.PROTOCOL: Decoder(lambda _: dlt645.Dlt645Parser(), _dlt645_check),
     dlt698.PROTOCOL: Decoder(lambda _: dlt698.Dlt698Parser(), _dlt698_check),
     iec62056.PROTOCOL: Decoder(lambda _: iec62056.Iec62056Parser(), _number_check),

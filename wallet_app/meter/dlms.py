@@ -1,26 +1,28 @@
-"""DLMS/COSEM push lists from a customer port, over HDLC (docs/meter-protocols.md section 9).
+"""DLMS/COSEM over HDLC or M-Bus: push lists and answers (docs/meter-protocols.md section 9).
 
-``0F invoke·4 date-time data``; the data are OBIS codes with values in one of several layouts, or,
-from Kaifa, values by their place. Encrypted lists need the key the grid operator hands out.
+Push: ``0F invoke·4 date-time data``; the data are OBIS codes with values in one of several layouts,
+or, from Kaifa, values by their place. Encrypted lists need the key the grid operator hands out.
+Answers to questions are understood by ``dlms_get``.
 """
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
 from decimal import Decimal
-from typing import TypeAlias
 
-from wallet_app.meter import ciphering, obis
+from wallet_app.meter import ciphering, mbus, obis
+from wallet_app.meter.axdr import UNITS, Cursor, DlmsError, Item, clock, printable
+from wallet_app.meter.dlms_get import Answers
 from wallet_app.meter.events import Event, Frame, Problem, Proof, StreamParser, Value
 from wallet_app.meter.hdlc import Assembler, HdlcFrame, Wait, next_frame
+from wallet_app.meter.mbus import MbusAssembler
 
 PROTOCOL = "dlms"
 
-_MAX_DEPTH = 8
-_SIGNED = {0x0F: 1, 0x10: 2, 0x05: 4, 0x14: 8}
-_UNSIGNED = {0x11: 1, 0x12: 2, 0x06: 4, 0x15: 8, 0x16: 1}
-_FIXED = {0x00: 0, 0x03: 1, 0x0D: 1, 0x17: 4, 0x18: 8, 0x19: 12, 0x1A: 5, 0x1B: 4}
-_UNITS = {27: "W", 28: "VA", 29: "var", 30: "Wh", 32: "varh", 33: "A", 35: "V", 44: "Hz"}
+_FRAME_START = re.compile(rb"[\x68\x7e]")
+# APDUs ciphered with keys or in forms other than general-glo-ciphering.
+_CIPHERED_TAGS = (*range(0xC8, 0xD8), 0xDC, 0xDD)
+
 _METER_NUMBERS = ("0-0:96.1.0", "0-0:96.1.1", "1-1:0.0.5", "0-0:42.0.0", "1-0:0.0.0")
 _PLACES_OF_ONE = ("1.7.0",)
 _PLACES_HEAD = ("", "meter_id", "", "1.7.0", "2.7.0", "", "")
@@ -35,16 +37,6 @@ _KAIFA |= {14: _KAIFA[9] + _PLACES_TAIL, 18: _KAIFA[13] + _PLACES_TAIL}
 _KAIFA_SHIFT = {"energy": -3, "power": 0, "current": -3, "voltage": -1}
 _KAMSTRUP_SHIFT = {"energy": -2, "power": 0, "current": -2, "voltage": 0}
 _PLAIN_SHIFT = {"energy": -3, "power": 0}
-
-Item: TypeAlias = "int | bytes | str | list[Item] | None"
-
-
-class _DlmsError(Exception):
-    """The APDU cannot be used; ``kind`` is the problem's."""
-
-    def __init__(self, kind: str, text: str) -> None:
-        super().__init__(text)
-        self.kind = kind
 
 
 @dataclass(slots=True)
@@ -63,10 +55,12 @@ class _Push:
 
 
 class DlmsParser(StreamParser):
-    """Finds HDLC frames in a stream of bytes and decodes the push lists they carry.
+    """Finds HDLC and M-Bus frames in a stream of bytes and decodes the APDUs they carry.
 
-    Events: ``Frame`` of kind ``data``, ``control`` (UA, SNRM …) or ``other``; ``Problem``
-    ``checksum``, ``framing``, ``incomplete``, ``value``, ``encrypted`` or ``replay``. ``key`` and
+    Events: ``Frame`` of kind ``data``, ``segment`` (more of the APDU follows), ``block`` (more of
+    the answer can be asked for), ``association``, ``request``, ``error``, ``control`` (UA, SNRM …)
+    or ``other``; ``Problem`` ``checksum``, ``framing``, ``incomplete``, ``value``, ``length``,
+    ``fragment``, ``encrypted``, ``replay`` or ``error_reply``. ``key`` and
     ``auth_key`` are 16 bytes each or empty.
     """
 
@@ -75,18 +69,50 @@ class DlmsParser(StreamParser):
     def __init__(self, key: bytes = b"", auth_key: bytes = b"") -> None:
         super().__init__()
         self._cipher = ciphering.Deciphering(key, auth_key)
-        self._assembler = Assembler()
+        self._assembler, self._mbus = Assembler(), MbusAssembler()
+        self._answers = Answers()
 
     def reset(self) -> None:
         """Forget what is pending, and parts of a list that is not whole."""
         super().reset()
         self._assembler.reset()
+        self._mbus.reset()
+
+    def expect(self, request: bytes) -> None:
+        """Take the next answer for one to ``request``; ``ValueError`` if it is no GET."""
+        found = next_frame(bytearray(request), 0, 0, final=True)
+        what = None if isinstance(found, Wait) else found[1]
+        apdu = what.information[3:] if isinstance(what, HdlcFrame) else b""
+        try:
+            answer = self._answers.take(apdu) if apdu[:1] == b"\xc0" else None
+        except DlmsError as error:
+            raise ValueError(str(error)) from error
+        if answer is None:
+            raise ValueError("the request holds no HDLC frame with a DLMS GET and right sums")
+
+    def scaled(self, code: str) -> bool:
+        """Say whether the scale of a register was answered already."""
+        return self._answers.scaled(code)
 
     def _step(self, start: int, events: list[Event], final: bool) -> int | None:
-        found = next_frame(self._buffer, start, self._offset, final=final)
-        if isinstance(found, Wait):
-            return found.position if found.position > start else None
-        position, what = found
+        found = _FRAME_START.search(self._buffer, start)
+        if found is None:
+            return len(self._buffer)
+        begin = found.start()
+        if self._buffer[begin] == mbus.START:
+            framed = mbus.next_frame(self._buffer, begin, self._offset, final=final)
+            if framed is None:
+                return begin if begin > start else None
+            position, part = framed
+            if isinstance(part, Problem):
+                events.append(part)
+            elif part is not None:
+                self._take_mbus(part, events)
+            return position
+        hdlc = next_frame(self._buffer, begin, self._offset, final=final)
+        if isinstance(hdlc, Wait):
+            return hdlc.position if hdlc.position > start else None
+        position, what = hdlc
         if isinstance(what, Problem):
             events.append(what)
         elif what is not None:
@@ -95,68 +121,124 @@ class DlmsParser(StreamParser):
 
     def _take(self, frame: HdlcFrame, events: list[Event]) -> None:
         apdu = self._assembler.add(frame) if frame.information else b""
-        if apdu is None:
-            return
-        raw, at = (self._assembler.raw, self._assembler.at) if apdu else (frame.raw, frame.at)
         details: dict[str, str | int] = {"control": f"{frame.control:02X}"}
-        if not apdu:
-            events.append(Frame(PROTOCOL, "control", at, raw, Proof.CRC, details=details))
-            return
-        try:
-            push = _push(self._decrypted(apdu))
-        except _DlmsError as error:
-            events.append(Problem(error.kind, at, raw, str(error)))
-            return
-        if push is None:
-            details["apdu"] = f"{apdu[0]:02X}"
-            events.append(Frame(PROTOCOL, "other", at, raw, Proof.CRC, details=details))
-            return
-        texts = push.texts()
-        events.append(
-            Frame(
-                PROTOCOL,
-                "data",
-                at,
-                raw,
-                Proof.CRC,
-                texts.get("meter_id", ""),
-                tuple(push.values),
-                obis.normalize(push.found),
-                texts,
-                details,
+        if apdu is None:
+            events.append(
+                Frame(PROTOCOL, "segment", frame.at, frame.raw, Proof.CRC, details=details)
             )
-        )
+        elif not apdu:
+            events.append(
+                Frame(PROTOCOL, "control", frame.at, frame.raw, Proof.CRC, details=details)
+            )
+        else:
+            raw, at = self._assembler.raw, self._assembler.at
+            self.understand(apdu, _Source(at, raw, Proof.CRC, details), events)
+
+    def _take_mbus(self, frame: mbus.MbusFrame, events: list[Event]) -> None:
+        apdu = self._mbus.add(frame)
+        if apdu is None:
+            events.append(Frame(PROTOCOL, "segment", frame.at, frame.raw, Proof.BCC))
+        elif not apdu:
+            text = "a part of the list before this one is missing"
+            events.append(Problem("fragment", frame.at, frame.raw, text))
+        else:
+            source = _Source(self._mbus.at, self._mbus.raw, Proof.BCC, {})
+            self.understand(apdu, source, events)
+
+    def understand(self, apdu: bytes, source: "_Source", events: list[Event]) -> None:
+        """Append what a whole APDU says."""
+        try:
+            plain = self._decrypted(apdu)
+            push = _push(plain)
+            answer = self._answers.take(plain) if push is None else None
+        except DlmsError as error:
+            events.append(Problem(error.kind, source.at, source.raw, str(error)))
+            return
+        if push is not None:
+            normalized = obis.normalize(push.found)
+            events.append(source.frame("data", push.values, normalized, push.texts()))
+        elif answer is not None:
+            source.details |= answer.details
+            normalized = obis.normalize(answer.found)
+            events.append(source.frame(answer.kind, answer.values, normalized, answer.texts))
+            for text in answer.refused:
+                events.append(Problem("error_reply", source.at, source.raw, text))
+        else:
+            source.details["apdu"] = f"{plain[0]:02X}"
+            events.append(source.frame("other"))
 
     def _decrypted(self, apdu: bytes) -> bytes:
         """Return the plain APDU of one that may be ciphered."""
+        if apdu[0] in _CIPHERED_TAGS:
+            raise DlmsError("encrypted", "encrypted in a way that is not read here")
         if apdu[:2] != ciphering.START:
             return apdu
-        cursor = _Cursor(apdu, 2)
+        cursor = Cursor(apdu, 2)
         title = cursor.take(8)
         body = cursor.take(cursor.length())
         try:
             return self._cipher.plain(title, body, b"\x0f")
         except ciphering.CipherError as error:
-            raise _DlmsError(error.kind, str(error)) from error
+            raise DlmsError(error.kind, str(error)) from error
+
+
+def bare(data: bytes, key: bytes = b"", auth_key: bytes = b"") -> list[Event]:
+    """Decode one APDU without any frame around it, as gateways log them; nothing proves it."""
+    parser, events = DlmsParser(key, auth_key), list[Event]()
+    if data[:1] == b"\x0f" or data[:2] == ciphering.START:
+        parser.understand(data, _Source(0, data, Proof.NONE, {}), events)
+    return events
+
+
+@dataclass(slots=True)
+class _Source:
+    """Where an APDU came from: the frames that carried it, and what proves them."""
+
+    at: int
+    raw: bytes
+    proof: Proof
+    details: dict[str, str | int]
+
+    def frame(
+        self,
+        kind: str,
+        values: Sequence[Value] = (),
+        normalized: Mapping[str, Decimal] | None = None,
+        texts: Mapping[str, str] | None = None,
+    ) -> Frame:
+        return Frame(
+            PROTOCOL,
+            kind,
+            self.at,
+            self.raw,
+            self.proof,
+            (texts or {}).get("meter_id", ""),
+            tuple(values),
+            normalized or {},
+            texts or {},
+            self.details,
+        )
 
 
 def _push(apdu: bytes) -> _Push | None:
     """Return what a data notification says; None if the APDU is something else."""
     if apdu[:1] != b"\x0f":
         return None
-    cursor = _Cursor(apdu, 5)
+    cursor = Cursor(apdu, 5)
     when = cursor.take(1)[0]
     if when == 0x09:
         when = cursor.take(1)[0]
     if when not in (0x00, 0x0C):
-        raise _DlmsError("value", "a date and time of an unknown form")
+        raise DlmsError("value", "a date and time of an unknown form")
     push = _Push(clock=clock(cursor.take(when)))
     item = cursor.item()
     if not cursor.done():
-        raise _DlmsError("value", "the list goes on behind its end")
+        raise DlmsError("value", "the list goes on behind its end")
     entries = list(_entries(item))
     if not entries and isinstance(item, list):
         _by_place(item, push)
+    elif isinstance(item, list) and len(item) > 1 and not isinstance(item[-2], bytes):
+        _number_behind(item[-1], push)
     shifts = _shifts(item, entries)
     for code, value, scale in entries:
         _put(code, value, scale, shifts, push)
@@ -196,10 +278,10 @@ def _entries(item: Item) -> Iterator[tuple[str, Item, Sequence[Item]]]:
             scale = item[index + 1] if index + 1 < len(item) else None
             if _is_scale(scale):
                 assert isinstance(scale, list)
-                yield _code(part), value, scale
+                yield obis.code(part), value, scale
                 index += 1
             else:
-                yield _code(part), value, []
+                yield obis.code(part), value, []
         index += 1
 
 
@@ -211,10 +293,6 @@ def _is_scale(item: Item) -> bool:
     return isinstance(item, list) and len(item) == 2 and all(isinstance(i, int) for i in item)
 
 
-def _code(name: bytes) -> str:
-    return f"{name[0]}-{name[1]}:{name[2]}.{name[3]}.{name[4]}"
-
-
 def _put(
     code: str, value: Item, scale: Sequence[Item], shifts: dict[str, int], push: _Push
 ) -> None:
@@ -223,7 +301,7 @@ def _put(
         if code == "0-0:1.0.0" and isinstance(value, bytes):
             push.clock = clock(value) or push.clock
         else:
-            push.strings.setdefault(code, _printable(value))
+            push.strings.setdefault(code, printable(value))
         return
     if not isinstance(value, int):
         return
@@ -231,7 +309,7 @@ def _put(
     number: Decimal | None = None
     if scale:
         scaler, unit = scale
-        shown = _UNITS.get(unit, "") if isinstance(unit, int) else ""
+        shown = UNITS.get(unit, "") if isinstance(unit, int) else ""
         scaled = Decimal(value).scaleb(scaler if isinstance(scaler, int) else 0)
         if shown:
             push.values.append(Value(f"{code}*255", scaled, shown))
@@ -242,82 +320,18 @@ def _put(
         push.found.setdefault(short, number)
 
 
+def _number_behind(last: Item, push: _Push) -> None:
+    """Take the number Austrian lists (Kaifa) end with, which has no code."""
+    if isinstance(last, bytes) and 8 <= len(last) <= 16 and last.isdigit():
+        push.strings.setdefault("0-0:96.1.0", printable(last))
+
+
 def _by_place(items: list[Item], push: _Push) -> None:
     """Read Kaifa's lists, which have no codes."""
     for code, item in zip(_KAIFA.get(len(items), ()), items, strict=False):
         if code == "meter_id" and isinstance(item, str | bytes):
-            push.strings["0-0:96.1.0"] = _printable(item)
+            push.strings["0-0:96.1.0"] = printable(item)
         elif code == "clock" and isinstance(item, bytes):
             push.clock = clock(item) or push.clock
         elif isinstance(item, int) and (kind := obis.quantity(code)):
             push.found[code] = Decimal(item).scaleb(_KAIFA_SHIFT[kind])
-
-
-def _printable(value: str | bytes) -> str:
-    """Return a string as text, octets as text if they are printable, else as hex."""
-    if isinstance(value, bytes):
-        if not (value and all(0x20 < byte < 0x7F for byte in value)):
-            return value.hex()
-        value = value.decode("ascii")
-    return "".join(character if character.isprintable() else "?" for character in value)
-
-
-def clock(octets: bytes) -> str:
-    """Return a COSEM date-time (12 bytes) as ISO 8601; "" if it is none or not specified."""
-    if len(octets) != 12:
-        return ""
-    year, deviation = int.from_bytes(octets[:2], "big"), octets[9:11]
-    minutes = int.from_bytes(deviation, "big", signed=True)
-    try:
-        zone = None if deviation == b"\x80\x00" else timezone(timedelta(minutes=-minutes))
-        at = datetime(year, octets[2], octets[3], octets[5], octets[6], octets[7], tzinfo=zone)
-        return at.isoformat()
-    except ValueError:
-        return ""
-
-
-class _Cursor:
-    """Reads A-XDR; ``_DlmsError`` for what cannot be."""
-
-    def __init__(self, data: bytes, position: int) -> None:
-        self._data, self._position = data, position
-
-    def done(self) -> bool:
-        return self._position >= len(self._data)
-
-    def take(self, size: int) -> bytes:
-        end = self._position + size
-        if end > len(self._data):
-            raise _DlmsError("value", "the list ends in the middle of a value")
-        part = self._data[self._position : end]
-        self._position = end
-        return part
-
-    def length(self) -> int:
-        first = self.take(1)[0]
-        if first < 0x80:
-            return first
-        if first not in (0x81, 0x82):
-            raise _DlmsError("value", "a length that no list can have")
-        return int.from_bytes(self.take(first & 0x0F), "big")
-
-    def item(self, depth: int = 0) -> Item:
-        """Return the next item; floats, dates and truth values as their octets."""
-        tag = self.take(1)[0]
-        if tag in (0x01, 0x02):
-            if depth >= _MAX_DEPTH:
-                raise _DlmsError("value", "a list nested too deeply")
-            return [self.item(depth + 1) for _ in range(self.length())]
-        if tag in _SIGNED:
-            return int.from_bytes(self.take(_SIGNED[tag]), "big", signed=True)
-        if tag in _UNSIGNED:
-            return int.from_bytes(self.take(_UNSIGNED[tag]), "big")
-        if tag == 0x09:
-            return self.take(self.length())
-        if tag in (0x0A, 0x0C):
-            return self.take(self.length()).decode("latin-1")
-        if tag == 0x04:
-            return self.take((self.length() + 7) // 8)
-        if tag not in _FIXED:
-            raise _DlmsError("value", f"a value of the unknown type {tag:02X}")
-        return self.take(_FIXED[tag]) or None

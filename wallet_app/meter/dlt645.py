@@ -2,7 +2,7 @@
 
 ``68 | address ×6 | 68 | control | length | data + 33h each | sum | 16``; everything low byte first.
 The 1997 edition has the same frame with two-byte identifiers; it is recognised, and its energies
-and voltages are read.
+and present values are read.
 
 Reading only, by construction: :func:`read_request` refuses identifiers that are not on its list,
 and no function builds any other command.
@@ -33,6 +33,7 @@ _HEAD, _TAIL = 10, 2
 _FROM_METER, _ERROR, _MORE = 0x80, 0x40, 0x20
 _READ, _READ_MORE, _READ_ADDRESS = 0x11, 0x12, 0x13
 _READ_1997, _READ_MORE_1997 = 0x01, 0x02
+_BLOCK_END = 0xAA  # the 1997 edition ends blocks with it, and some later meters do
 _ERROR_BITS = (
     "other error",
     "no such data",
@@ -73,6 +74,15 @@ _INSTANT: Mapping[int, tuple[int, int, bool, str, str, int, bool]] = {
     0x0204: (3, 4, True, "kvar", "", 0, True),
     0x0205: (3, 4, False, "kVA", "", 0, True),
     0x0206: (2, 3, True, "", "power_factor{}", 0, True),
+}
+
+# 1997 edition, the identifier's last digit the phase: size, decimals, unit, common name with {}
+# for the phase, shift, first phase. Its powers have no sign.
+_INSTANT_1997: Mapping[int, tuple[int, int, str, str, int, int]] = {
+    0xB610: (2, 0, "V", "voltage{}_v", 0, 1),
+    0xB620: (2, 2, "A", "current{}_a", 0, 1),
+    0xB630: (3, 4, "kW", "power{}_w", 3, 0),
+    0xB650: (2, 3, "", "power_factor{}", 0, 0),
 }
 
 
@@ -225,6 +235,8 @@ def _decode_data(
     find = _quantities_1997 if size == 2 else _quantities
     quantities = find(di, len(payload))
     held = sum(q.size for q in quantities)
+    if _is_block(di, size) and held + 1 == len(payload) and payload[-1] == _BLOCK_END:
+        payload = payload[:-1]
     if quantities and (held > len(payload) or (held < len(payload) and not more)):
         text = f"{len(payload)} bytes of data do not fit the identifier {details['di']}"
         events.append(Problem("length", at, raw, text))
@@ -244,6 +256,10 @@ def _decode_data(
                 normalized[quantity.key] = value.scaleb(quantity.shift)
     frame = _frame("data", raw, at, address, details, tuple(values), normalized)
     events.append(frame)
+
+
+def _is_block(di: int, size: int) -> bool:
+    return di & 0x0F == 0x0F if size == 2 else di >> 8 & 0xFF == 0xFF
 
 
 def bcd(part: bytes, places: int, *, signed: bool) -> Decimal | None:
@@ -324,9 +340,26 @@ def _quantities_1997(di: int, length: int) -> list[Quantity]:
             )
             for t in tariffs
         ]
-    if 0xB611 <= di <= 0xB613:
-        return [Quantity(f"{di:04X}", 2, 0, False, "V", f"voltage_l{di & 0xF}_v")]
-    return []
+    known = _INSTANT_1997.get(di & 0xFFF0)
+    if known is None:
+        return []
+    size, places, unit, key, shift, first = known
+    item = di & 0xF
+    phases = range(first, 4) if item == 0xF else [item]
+    if item != 0xF and not first <= item <= 3:
+        return []
+    return [
+        Quantity(
+            f"{di & 0xFFF0 | n:04X}",
+            size,
+            places,
+            False,
+            unit,
+            key.format(f"_l{n}" if n else ""),
+            shift,
+        )
+        for n in phases
+    ]
 
 
 def _frame(

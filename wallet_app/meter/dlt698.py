@@ -5,16 +5,15 @@ first, the APDU big-endian. Both check sums are CRC-16/X-25.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
-from typing import Protocol
 
 from wallet_app.meter import crc
 from wallet_app.meter.events import Event, Frame, Problem, Proof, StreamParser, Value
 
 PROTOCOL = "dlt698"
-MAX_FRAME = 2048
+MAX_FRAME, MAX_APDU = 2048, 8192
 ADDRESS, METER_NUMBER, CLOCK = 0x40010200, 0x40020200, 0x40000200
 IMPORT, EXPORT, VOLTAGE, CURRENT = 0x00100200, 0x00200200, 0x20000200, 0x20010200
 POWER, POWER_FACTOR, FREQUENCY = 0x20040200, 0x200A0200, 0x200F0200
@@ -24,6 +23,8 @@ READABLE = frozenset((ADDRESS, METER_NUMBER, CLOCK, IMPORT, EXPORT, *_PRESENT))
 
 _WAKE_UP = b"\xfe\xfe\xfe\xfe"
 _MAX_DEPTH = 6
+# GET replies: one object, a list, or a part of a list that is too long for one APDU.
+_GET_REPLIES = (b"\x85\x01", b"\x85\x02", b"\x85\x05")
 _DAR = {
     1: "hardware fault",
     2: "temporarily not available",
@@ -121,10 +122,20 @@ class Dlt698Parser(StreamParser):
 
     Events: ``Frame`` of kind ``data``, ``error``, ``request``, ``link`` or ``other``; ``Problem``
     ``checksum``, ``framing``, ``incomplete``, ``value``, ``error_reply``, ``encrypted`` or
-    ``fragment``.
+    ``fragment``. The fragments of a long reply are joined; each but the last is a ``Frame`` of
+    kind ``fragment``.
     """
 
     protocol = PROTOCOL
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._fragments = _Fragments()
+
+    def reset(self) -> None:
+        """Forget what is pending, and the fragments of a reply that is not whole."""
+        super().reset()
+        self._fragments = _Fragments()
 
     def _step(self, start: int, events: list[Event], final: bool) -> int | None:
         buffer = self._buffer
@@ -159,8 +170,49 @@ class Dlt698Parser(StreamParser):
         if raw[-1] != 0x16:
             events.append(Problem("framing", self._offset + begin, raw, "the end byte is not 16"))
             return begin + 1
-        _decode(raw, head, self._offset + begin, events)
+        _decode(raw, head, self._offset + begin, self._fragments, events)
         return begin + length + 2
+
+
+class _Fragments:
+    """Joins the fragments of one link layer APDU (control bit 5), which come in order.
+
+    Each begins with two bytes, low first: bits 0–11 its number, bits 14–15 its place: 0 first,
+    1 last, 2 an acknowledgement without data, 3 in between.
+    """
+
+    FIRST, LAST, ACKNOWLEDGEMENT, MIDDLE = range(4)
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._sender = ""
+        self._next = 0
+        self.raw, self.at = b"", 0
+
+    def add(self, sender: str, user_data: bytes, at: int, raw: bytes) -> bytes | None:
+        """Return the APDU that is whole now, None if more follows, b"" if one is missing."""
+        field = int.from_bytes(user_data[:2], "little")
+        number, place = field & 0x0FFF, field >> 14
+        if len(user_data) < 2 or place == self.ACKNOWLEDGEMENT:
+            return None
+        again = self._parts and (number + 1) & 0x0FFF == self._next and sender == self._sender
+        if again and user_data[2:] == self._parts[-1] and place != self.LAST:
+            return None  # sent once more because the acknowledgement was lost
+        if place == self.FIRST:
+            self._parts, self._sender, self.raw, self.at = [], sender, b"", at
+        elif not self._parts or number != self._next or sender != self._sender:
+            self._parts = []
+            return b""
+        self._parts.append(user_data[2:])
+        self._next = (number + 1) & 0x0FFF
+        self.raw += raw
+        if sum(map(len, self._parts)) > MAX_APDU:
+            self._parts = []
+            return b""
+        if place != self.LAST:
+            return None
+        whole, self._parts = b"".join(self._parts), []
+        return whole
 
 
 def get_request(address: str, objects: Sequence[int], *, piid: int = 0) -> bytes:
@@ -176,6 +228,12 @@ def get_request(address: str, objects: Sequence[int], *, piid: int = 0) -> bytes
     else:
         apdu = bytes((0x05, 0x02, piid, len(objects))) + oads + b"\x00"
     return _WAKE_UP + encode(address, 0x43, apdu)
+
+
+def acknowledge_fragment(address: str, number: int) -> bytes:
+    """Return the link layer's "fragment received", which makes the meter send the next one."""
+    field = (number & 0x0FFF | _Fragments.ACKNOWLEDGEMENT << 14).to_bytes(2, "little")
+    return _WAKE_UP + encode(address, 0x63, field)
 
 
 def encode(address: str, control: int, apdu: bytes) -> bytes:
@@ -220,43 +278,43 @@ def check_reply(
     return None
 
 
-def _decode(raw: bytes, head: int, at: int, events: list[Event]) -> None:
+def _decode(raw: bytes, head: int, at: int, fragments: _Fragments, events: list[Event]) -> None:
     control, kind = raw[3], raw[4] >> 6
-    address = raw[head - 2 : 4 : -1].hex().upper()
+    # Bit 5 of the address flag: the first address byte is an extended logical address.
+    first = 6 if raw[4] & 0x20 and head > 7 else 5
+    address = raw[first : head - 1][::-1].hex().upper()
     apdu = raw[head + 2 : -3]
     if control & 0x08:
         apdu = bytes((byte - 0x33) & 0xFF for byte in apdu)
     details: dict[str, str | int] = {"control": f"{control:02X}", "address_type": kind}
-
-    def frame(name: str, reading: "_Reading | None" = None) -> Frame:
-        values = tuple(reading.values) if reading else ()
-        normalized = reading.normalized if reading else {}
-        texts = {"meter_id": address, **reading.texts} if reading else {}
-        return Frame(
-            PROTOCOL, name, at, raw, Proof.CRC, address, values, normalized, texts, details
-        )
-
+    link = _Link(at, raw, address, details)
     if control & 0x20:
-        events += (frame("other"), Problem("fragment", at, raw, "a part of a longer reply"))
-    elif control & 0x07 == 1:
-        events.append(frame("link"))  # the meter's own login or heartbeat
+        whole = fragments.add(address, apdu, at, raw)
+        if whole is None:
+            details["fragment"] = int.from_bytes(apdu[:2], "little") & 0x0FFF
+            events.append(link.frame("fragment" if control & 0x80 else "request"))
+            return
+        if not whole:
+            events += (
+                link.frame("other"),
+                Problem(
+                    "fragment", at, raw, "a part of a longer reply, whose first part is missing"
+                ),
+            )
+            return
+        link, apdu = replace(link, at=fragments.at, raw=fragments.raw), whole
+    if control & 0x07 == 1:
+        events.append(link.frame("link"))  # the meter's own login or heartbeat
     elif not control & 0x80:
         details["objects"] = " ".join(_asked(apdu))
-        events.append(frame("request"))
+        events.append(link.frame("request"))
     else:
-        _decode_reply(apdu, at, raw, details, events, frame)
+        _decode_reply(apdu, link, events)
 
 
-def _decode_reply(
-    apdu: bytes,
-    at: int,
-    raw: bytes,
-    details: dict[str, str | int],
-    events: list[Event],
-    frame: "_MakeFrame",
-) -> None:
+def _decode_reply(apdu: bytes, link: "_Link", events: list[Event]) -> None:
     if apdu[:2] == b"\x90\x01":
-        events += (frame("other"), Problem("encrypted", at, raw, "the reply is encrypted"))
+        events += (link.frame("other"), link.problem("encrypted", "the reply is encrypted"))
         return
     if apdu[:2] == b"\x90\x00":
         plain = _Cursor(apdu, 2)
@@ -264,23 +322,50 @@ def _decode_reply(
             apdu = plain.take(plain.length())
         except _DataError:
             apdu = b""
-    if apdu[:2] not in (b"\x85\x01", b"\x85\x02"):
-        events.append(frame("other"))
+    if apdu[:2] not in _GET_REPLIES:
+        events.append(link.frame("other"))
         return
     reading = _Reading()
     try:
         reading.read(apdu)
     except _DataError as error:
-        events.append(Problem("value", at, raw, str(error)))
-    details["objects"] = " ".join(reading.objects)
-    refusals = [Problem("error_reply", at, raw, text) for text in reading.refused]
+        events.append(link.problem("value", str(error)))
+    link.details["objects"] = " ".join(reading.objects)
+    refusals = [link.problem("error_reply", text) for text in reading.refused]
     useful = reading.values or reading.texts or not (reading.refused or reading.damaged)
-    events.append(frame("data", reading) if useful else frame("error"))
+    events.append(link.frame("data", reading) if useful else link.frame("error"))
     events += refusals
 
 
-class _MakeFrame(Protocol):
-    def __call__(self, name: str, reading: "_Reading | None" = None) -> Frame: ...
+@dataclass(frozen=True, slots=True)
+class _Link:
+    """Where an APDU came from."""
+
+    at: int
+    raw: bytes
+    address: str
+    details: dict[str, str | int]
+
+    def frame(self, kind: str, reading: "_Reading | None" = None) -> Frame:
+        values = tuple(reading.values) if reading else ()
+        normalized = reading.normalized if reading else {}
+        texts = {"meter_id": self.address, **reading.texts} if reading else {}
+        raw, details = self.raw, self.details
+        return Frame(
+            PROTOCOL,
+            kind,
+            self.at,
+            raw,
+            Proof.CRC,
+            self.address,
+            values,
+            normalized,
+            texts,
+            details,
+        )
+
+    def problem(self, kind: str, text: str) -> Problem:
+        return Problem(kind, self.at, self.raw, text)
 
 
 class _Cursor:
@@ -346,13 +431,24 @@ class _Reading:
     def read(self, apdu: bytes) -> None:
         cursor = _Cursor(apdu, 1)
         try:
-            several = cursor.byte() == 2
+            kind = cursor.byte()
             cursor.byte()  # priority and number of the invocation
-            for _ in range(cursor.length() if several else 1):
+            if kind == 5 and not self._next_part(cursor):
+                return
+            for _ in range(cursor.length() if kind != 1 else 1):
                 self._read_item(cursor)
         except _DataError:
             self.damaged = True
             raise
+
+    def _next_part(self, cursor: _Cursor) -> bool:
+        """Read the head of a part of a long reply; say whether values of objects follow."""
+        cursor.take(3)  # is it the last, and which one
+        choice = cursor.byte()
+        if choice == 0:
+            reason = cursor.byte()
+            self.refused.append(f"{_DAR.get(reason, 'error')} ({reason})")
+        return choice == 1  # 2: records, which are history
 
     def _read_item(self, cursor: _Cursor) -> None:
         oad = cursor.take(4)

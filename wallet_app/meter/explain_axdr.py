@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from wallet_app.i18n import tr
-from wallet_app.meter import dlms
+from wallet_app.meter import axdr
 from wallet_app.meter.explain_fields import Pieces
 from wallet_app.meter.names import obis_name
 
@@ -128,8 +128,8 @@ class _Walk:
         if self._types.obis and len(part) == 6 and part[5] == 0xFF:
             code = f"{part[0]}-{part[1]}:{part[2]}.{part[3]}.{part[4]}"
             return f"{code} {obis_name(code)}".strip()
-        if self._types.obis and len(part) == 12 and dlms.clock(part):
-            return dlms.clock(part)
+        if self._types.obis and len(part) == 12 and axdr.clock(part):
+            return axdr.clock(part)
         if part and re.fullmatch(rb"[\x20-\x7e]+", part):
             return part.decode("ascii")
         return part.hex(" ").upper()
@@ -146,7 +146,7 @@ class _Walk:
         if tag == 0x1C and len(part) == 7:
             return _moment(part)
         if tag == 0x19 and self._types.obis:
-            return dlms.clock(part)
+            return axdr.clock(part)
         return part.hex(" ").upper()
 
 

@@ -1,7 +1,7 @@
 """HDLC frames and the DLMS push lists in them, field by field (docs/meter-protocols.md 9)."""
 
 from wallet_app.i18n import tr
-from wallet_app.meter import ciphering, crc, dlms
+from wallet_app.meter import axdr, ciphering, crc
 from wallet_app.meter.explain_axdr import DLMS, explain_data
 from wallet_app.meter.explain_fields import Field, Pieces, Span, merged
 from wallet_app.meter.hdlc import HdlcFrame, Wait, next_frame
@@ -124,7 +124,7 @@ def _notification(out: Pieces) -> None:
     elif form[:1] == b"\x0c" or form == b"\x09\x0c":
         skip = 1 if form[:1] == b"\x0c" else 2
         octets = out.peek(skip + 12)[skip:]
-        out.add(skip + 12, tr("Date and time"), dlms.clock(octets) or tr("not set"))
+        out.add(skip + 12, tr("Date and time"), axdr.clock(octets) or tr("not set"))
     else:
         out.rest(0, tr("Date and time"), tr("of an unknown form"))
         return

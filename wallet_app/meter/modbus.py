@@ -5,6 +5,7 @@ be read together with the request and a register profile. Only the two read func
 """
 
 import math
+import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -60,14 +61,17 @@ class Request:
 class Register:
     """One value of a profile: where it is, how it is written, its common name.
 
-    ``form``: f32 (float, high word first), u16, i16, u32, i32 (high word first), u32le (low word
-    first); ``shift``: power of ten to the unit of the common name.
+    ``form``: u16, i16, or u32, i32, f32 (float) with the high word first, and with ``le`` behind
+    it with the low word first; ``shift``: power of ten to the unit of the common name.
+    ``ratio``: which of the meter's transformer ratios the value still has to be multiplied with
+    ("V", "I", "VI" or none).
     """
 
     address: int
     form: str
     key: str
     shift: int = 0
+    ratio: str = ""
 
     @property
     def count(self) -> int:
@@ -76,14 +80,14 @@ class Register:
 
     def decode(self, words: tuple[int, ...]) -> Decimal | None:
         """Return the value of its registers; None for NaN, infinity and "not available"."""
-        if self.form == "f32":
-            value = single(words[0] << 16 | words[1])
-            return None if value is None else value.scaleb(self.shift)
         if len(words) == 1:
             number, bits = words[0], 16
         else:
-            high, low = reversed(words) if self.form == "u32le" else words
+            high, low = reversed(words) if self.form.endswith("le") else words
             number, bits = high << 16 | low, 32
+        if self.form.startswith("f"):
+            value = single(number)
+            return None if value is None else value.scaleb(self.shift)
         if self.form.startswith("i") and number >> (bits - 1):
             number -= 1 << bits
         return Decimal(number).scaleb(self.shift)
@@ -98,17 +102,21 @@ class Profile:
     registers: tuple[Register, ...]  # empty for sunspec, which describes itself
     baud: int = 9600
     parity: str = "N"
+    ratios: tuple[int, int] | None = None  # registers of the voltage and current ratio
 
     def requests(self, unit: int) -> list[Request]:
         """Return few requests that cover all registers, the energies first."""
         groups: list[list[Register]] = []
+        if self.ratios:  # first, or the other values could not be read
+            groups.append([Register(min(self.ratios), "u32", "ratio")])
         for register in sorted(self.registers, key=lambda r: r.address):
             last = groups[-1] if groups else None
-            if last and register.address + register.count - last[0].address <= 40:
+            near = last and register.address + register.count - last[0].address <= 40
+            if last and near and last[0].key != "ratio":
                 last.append(register)
             else:
                 groups.append([register])
-        groups.sort(key=lambda group: not any(r.key.endswith("_kwh") for r in group))
+        groups.sort(key=lambda group: not any(r.key.endswith(("_kwh", "ratio")) for r in group))
         return [
             Request(
                 unit,
@@ -120,8 +128,12 @@ class Profile:
         ]
 
 
-def _phases(first: int, step: int, form: str, key: str, shift: int = 0) -> list[Register]:
-    return [Register(first + step * n, form, key.format(f"_l{n + 1}"), shift) for n in range(3)]
+def _phases(
+    first: int, step: int, form: str, key: str, shift: int = 0, ratio: str = ""
+) -> list[Register]:
+    return [
+        Register(first + step * n, form, key.format(f"_l{n + 1}"), shift, ratio) for n in range(3)
+    ]
 
 
 _SDM = (
@@ -167,6 +179,18 @@ _ADW300 = (
     Register(62, "u32", "import_kwh", -2),
     Register(64, "u32", "export_kwh", -2),
 )
+# ADL200/400/3000, DTSD/DDSD1352: values of the secondary side, the ratios in 8Dh and 8Eh.
+_ADL = (
+    Register(0x000A, "u32", "import_kwh", -2, "VI"),
+    Register(0x0014, "u32", "export_kwh", -2, "VI"),
+    *_phases(0x0061, 1, "u16", "voltage{}_v", -1, "V"),
+    *_phases(0x0064, 1, "u16", "current{}_a", -2, "I"),
+    Register(0x0077, "u16", "frequency_hz", -2),
+    *_phases(0x0164, 2, "i32", "power{}_w", 0, "VI"),
+    Register(0x016A, "i32", "power_w", 0, "VI"),
+    Register(0x017F, "i16", "power_factor", -3),
+)
+_ADL_RATIOS = (0x008D, 0x008E)
 _PZEM016 = (
     Register(0, "u16", "voltage_l1_v", -1),
     Register(1, "u32le", "current_l1_a", -3),
@@ -183,6 +207,10 @@ PROFILES: Mapping[str, Profile] = {
         Profile("dtsu666", READ_HOLDING, _DTSU666),
         Profile("ddsu666", READ_HOLDING, _DDSU666),
         Profile("adw300", READ_HOLDING, _ADW300),
+        *(
+            Profile(name, READ_HOLDING, _ADL, ratios=_ADL_RATIOS)
+            for name in ("adl200", "adl400", "adl3000", "dtsd1352", "ddsd1352")
+        ),
         Profile("pzem016", READ_INPUT, _PZEM016),
         Profile("sunspec", READ_HOLDING, ()),
     )
@@ -193,7 +221,7 @@ PROFILES: Mapping[str, Profile] = {
 def profile(name: str) -> Profile:
     """Return the profile ``name``; ``ValueError`` if there is none."""
     try:
-        return PROFILES[name.lower()]
+        return PROFILES[re.sub("[-_ ]", "", name.lower())]
     except KeyError:
         known = ", ".join(sorted(PROFILES))
         raise ValueError(f"no register profile {name!r}; there are: {known}") from None
@@ -221,6 +249,7 @@ class ModbusParser(StreamParser):
     ) -> None:
         super().__init__()
         self._request, self._kind, self._tell_others = request, kind, tell_others
+        self._ratios: tuple[int, int] | None = None
 
     def expect(self, request: Request) -> None:
         """Look for the reply to ``request`` from now on."""
@@ -308,28 +337,25 @@ class ModbusParser(StreamParser):
         return start + length
 
     def _decode(self, raw: bytes, at: int, events: list[Event]) -> None:
-        asked = self._request
+        asked, kind = self._request, self._kind
         assert asked is not None  # _checked is reached for data only with a request
         words = struct.unpack(f">{asked.count}H", raw[3:-2])
-        values: list[Value] = []
-        normalized: dict[str, Decimal] = {}
-        same = self._kind is not None and self._kind.function == asked.function
-        for register in self._kind.registers if self._kind and same else ():
-            index = register.address - asked.start
-            if not 0 <= index <= asked.count - register.count:
-                continue
-            value = register.decode(words[index : index + register.count])
-            if value is not None:
-                code = f"{asked.function:02d}:{register.address:04X}"
-                values.append(Value(code, value, register.key.rsplit("_", 1)[-1]))
-                normalized[register.key] = value
-        if same and self._kind is not None and self._kind.name == "sunspec":
-            normalized = sunspec.meter_values(words, single)
         details: dict[str, str | int] = {
             "unit": raw[0],
             "start": asked.start,
             "registers": " ".join(f"{word:04X}" for word in words),
         }
+        values: list[Value] = []
+        normalized: dict[str, Decimal] = {}
+        if kind is not None and kind.function == asked.function:
+            self._learn_ratios(asked, words, details)
+            unscaled = self._values(asked, words, values, normalized)
+            if kind.name == "sunspec":
+                normalized = sunspec.meter_values(words, single)
+            if unscaled and self._tell_others:
+                text = "the meter's transformer ratios are not known: read their registers first"
+                events.append(Problem("value", at, raw, text))
+        shown = tuple(values)
         events.append(
             Frame(
                 PROTOCOL,
@@ -337,11 +363,48 @@ class ModbusParser(StreamParser):
                 at,
                 raw,
                 Proof.CRC,
-                values=tuple(values),
+                values=shown,
                 normalized=normalized,
                 details=details,
             )
         )
+
+    def _values(
+        self,
+        asked: Request,
+        words: tuple[int, ...],
+        values: list[Value],
+        normalized: dict[str, Decimal],
+    ) -> bool:
+        """Decode the profile's registers in ``words``; say whether a ratio was missing."""
+        assert self._kind is not None
+        missing = False
+        for register in self._kind.registers:
+            index = register.address - asked.start
+            if not 0 <= index <= asked.count - register.count:
+                continue
+            value = register.decode(words[index : index + register.count])
+            if value is None:
+                continue
+            if register.ratio and self._ratios is None:
+                missing = True
+                continue
+            for name, ratio in zip("VI", self._ratios or (), strict=False):
+                value = value * ratio if name in register.ratio else value
+            code = f"{asked.function:02d}:{register.address:04X}"
+            values.append(Value(code, value, register.key.rsplit("_", 1)[-1]))
+            normalized[register.key] = value
+        return missing
+
+    def _learn_ratios(
+        self, asked: Request, words: tuple[int, ...], details: dict[str, str | int]
+    ) -> None:
+        places = self._kind.ratios if self._kind is not None else None
+        if places is None or not all(asked.start <= p < asked.start + asked.count for p in places):
+            return
+        voltage, current = (words[place - asked.start] for place in places)
+        self._ratios = (voltage, current) if voltage and current else None
+        details["ratios"] = f"{voltage} {current}"
 
 
 def single(bits: int) -> Decimal | None:

@@ -33,6 +33,10 @@ _POWERS = {
     "power_l3_w": ("76.7.0", "61.7.0", "62.7.0"),
 }
 _MAX_TARIFF = 63
+OTHER_DIRECTION: Mapping[str, str] = {
+    one: other for _, drawn, fed in _POWERS.values() for one, other in ((drawn, fed), (fed, drawn))
+}
+"""Powers that mean little alone: the code of the same power in the other direction."""
 
 
 def quantity(code: str) -> str:
@@ -95,3 +99,17 @@ def _power(found: Mapping[str, Decimal | None], net: str, drawn: str, fed: str) 
         return None
     first, second = found.get(drawn, Decimal(0)), found.get(fed, Decimal(0))
     return None if first is None or second is None else first - second
+
+
+def octets(text: str) -> bytes:
+    """Return ``A-B:C.D.E`` as six octets that end in FF; ``ValueError`` if it is none."""
+    numbers = [int(part) for part in text.replace("-", ".").replace(":", ".").split(".")]
+    if len(numbers) != 5:
+        raise ValueError(f"{text!r} is no OBIS code")
+    return bytes((*numbers, 0xFF))
+
+
+def code(name: bytes) -> str:
+    """Return six octets as ``A-B:C.D.E`` (with ``*F`` if that is not 255)."""
+    text = f"{name[0]}-{name[1]}:{name[2]}.{name[3]}.{name[4]}"
+    return text if name[5] == 0xFF else f"{text}*{name[5]}"

@@ -19,9 +19,11 @@ MAX_TELEGRAM = 16_384
 _START = re.compile(rb"/[A-Za-z0-9]{3}[!-~]|\xdb\x08[A-Z]{3}")
 _CIPHER_HEAD = 13  # DB 08, title, 82, length
 _END = re.compile(rb"\n!([0-9A-Fa-f]{0,4})\r?\n")
+_END_OF_INPUT = re.compile(rb"\n!([0-9A-Fa-f]{0,4})\r?\n?\Z")
 _LINE = re.compile(
     r"(\d{1,3})-(\d{1,3}):(\d{1,3}\.\d{1,3}\.\d{1,3})(?:\*(\d{1,3}))?((?:\([^()]*\))+)"
 )
+_VALUES_ONLY = re.compile(r"(?:\([^()]*\))+")
 _NUMBER = re.compile(r"(-?\d{1,12}(?:\.\d{1,9})?)(?:\*([A-Za-z0-9]{1,5}))?")
 _CLOCK = re.compile(r"(\d{12})([SW]?)")
 _METER_NUMBERS = ("0-0:96.1.1", "0-0:96.1.0", "0-0:42.0.0")
@@ -60,6 +62,8 @@ class P1Parser(StreamParser):
         if buffer[begin] == ciphering.START[0]:
             return self._ciphered(begin, events, final)
         end = _END.search(buffer, max(begin, begin + self._searched), begin + MAX_TELEGRAM)
+        if end is None and final:
+            end = _END_OF_INPUT.search(buffer, begin, begin + MAX_TELEGRAM)
         if end is None:
             if len(buffer) - begin < MAX_TELEGRAM and not final:
                 self._searched = max(0, len(buffer) - begin - 8)
@@ -75,8 +79,9 @@ class P1Parser(StreamParser):
             events.append(Problem("checksum", self._offset + begin, raw))
             return begin + 1
         frame = _decode(raw, self._offset + begin, proof)
-        if proof is Proof.NONE and frame.details.get("version"):
-            events.append(Problem("framing", self._offset + begin, raw, "the CRC is missing"))
+        unsure = _unsure(raw, frame) if proof is Proof.NONE else ""
+        if unsure:
+            events.append(Problem("framing", self._offset + begin, raw, unsure))
             return begin + 1
         events.append(frame)
         return end.end()
@@ -114,6 +119,28 @@ class P1Parser(StreamParser):
         """Forget what is pending; offsets go on counting."""
         super().reset()
         self._searched = 0
+
+
+def _unsure(raw: bytes, frame: Frame) -> str:
+    """Say why a telegram without a CRC cannot be believed; "" if nothing speaks against it.
+
+    Nothing proves such a telegram, so every line must be whole and nothing may be there twice.
+    """
+    if frame.details.get("version"):
+        return "the CRC is missing"
+    codes: set[str] = set()
+    for line in raw.decode("latin-1").split("\n")[1:-1]:
+        text = line.strip("\r ")
+        if text.startswith("!") or not text:
+            continue
+        match = _LINE.fullmatch(text)
+        if match is None and not _VALUES_ONLY.fullmatch(text):
+            return "a line is damaged, and there is no CRC"
+        code = text.partition("(")[0]
+        if match is not None and code in codes:
+            return "a value is there twice, and there is no CRC"
+        codes.add(code)
+    return ""
 
 
 def _proof(covered: bytes, digits: bytes) -> Proof | None:

@@ -280,3 +280,38 @@ def test_reply_of_another_meter_or_to_another_question():
     other = dlt645.check_reply(frame, METER, "00020000")
     assert other is not None
     assert other.kind == "other_identifier"
+
+
+def test_block_with_an_end_byte():
+    block = "1F9056341200" + "00341200" + "AA"
+    (frame,) = parse(encode(METER, 0x81, bytes.fromhex(block)))
+    assert isinstance(frame, Frame)
+    assert frame.to_json() == {
+        "meter_id": METER,
+        "import_kwh": "1234.56",
+        "import_t1_kwh": "1234",
+    }
+    block = "00FF0100" + "56341200" + "AA"
+    (frame,) = parse(encode(METER, 0x91, bytes.fromhex(block)))
+    assert isinstance(frame, Frame)
+    assert frame.normalized == {"import_kwh": Decimal("1234.56")}
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ("22B60105", {"current_l2_a": "5.01"}),
+        ("30B6563412", {"power_w": "12345.6"}),
+        ("3FB603000001000002000000000000", {}),  # a byte too many
+        (
+            "3FB6030000010000020000000000",
+            {"power_w": "0.3", "power_l1_w": "0.1", "power_l2_w": "0.2", "power_l3_w": "0"},
+        ),
+        ("50B69909", {"power_factor": "0.999"}),
+        ("34B6563412", {}),
+    ],
+)
+def test_present_values_of_1997(data: str, expected: dict[str, str]):
+    events = parse(encode(METER, 0x81, bytes.fromhex(data)))
+    found = {k: v for e in events if isinstance(e, Frame) for k, v in e.normalized.items()}
+    assert {key: plain(value) for key, value in found.items()} == expected

@@ -2,7 +2,7 @@
 
 import pytest
 
-from wallet_app.meter import dlt698
+from wallet_app.meter import crc, dlt698
 from wallet_app.meter.dlt698 import Dlt698Parser, encode
 from wallet_app.meter.events import Event, Frame, Problem
 
@@ -155,3 +155,78 @@ def test_reply_is_checked_against_the_request():
     assert other.kind == "other_identifier"
     with pytest.raises(ValueError, match="no DL/T 698"):
         dlt698.wanted(frame.raw)
+
+
+def fragments(apdu: bytes, size: int, *, control: int = 0xE3, first: int = 0) -> list[bytes]:
+    """Return the frames of an APDU that is sent in pieces of ``size`` bytes."""
+    parts = [apdu[start : start + size] for start in range(0, len(apdu), size)]
+    places = [0, *[3] * (len(parts) - 2), 1]
+    frames = []
+    for number, (part, place) in enumerate(zip(parts, places, strict=True), first):
+        data = (number & 0x0FFF | place << 14).to_bytes(2, "little") + part
+        if control & 0x08:
+            data = bytes((byte + 0x33) & 0xFF for byte in data)
+        frames.append(encode(METER, control, data))
+    return frames
+
+
+LONG = bytes.fromhex("850100" + ENERGIES + "0000")
+WHOLE = {"meter_id": METER, "import_kwh": "1", "import_t1_kwh": "0.6", "import_t2_kwh": "0.4"}
+
+
+def readings(events: list[Event]) -> list[dict[str, str]]:
+    return [e.to_json() for e in events if isinstance(e, Frame) and e.normalized]
+
+
+@pytest.mark.parametrize("size", [1, 5, 13])
+@pytest.mark.parametrize("control", [0xE3, 0xEB])
+@pytest.mark.parametrize("first", [0, 4094])
+def test_fragments_are_joined(size: int, control: int, first: int):
+    parts = fragments(LONG, size, control=control, first=first)
+    events = parse(b"\xfe\xfe".join(parts))
+    assert readings(events) == [WHOLE]
+    assert not [e for e in events if isinstance(e, Problem)]
+    frame = events[-1]
+    assert isinstance(frame, Frame)
+    assert frame.raw == b"".join(parts)
+
+
+def test_a_fragment_sent_twice_counts_once():
+    parts = fragments(LONG, 9)
+    asked = dlt698.acknowledge_fragment(METER, 0)
+    assert readings(parse(parts[0] + asked + parts[0] + b"".join(parts[1:]))) == [WHOLE]
+
+
+def test_a_lost_fragment_gives_no_reading():
+    parts = fragments(LONG, 6)
+    assert len(parts) > 3
+    for missing in range(len(parts)):
+        events = parse(b"".join(part for n, part in enumerate(parts) if n != missing))
+        assert readings(events) == []
+    events = parse(parts[0] + parts[2] + b"".join(parts))
+    assert [e.kind for e in events if isinstance(e, Problem)] == ["fragment"]
+    assert readings(events) == [WHOLE]
+
+
+def test_fragments_of_two_meters_are_not_mixed():
+    parts = fragments(LONG, 20)
+    other = encode("2", 0xE3, b"\x01\x40" + LONG[20:])
+    assert readings(parse(parts[0] + other)) == []
+
+
+def test_part_of_a_long_list():
+    apdu = "850500" + "01" + "0001" + "01" + "01" + ENERGIES + "0000"
+    assert readings(reply(apdu)) == [WHOLE]
+    assert [e.kind for e in reply("850500" + "01" + "0001" + "00" + "03" + "0000")] == [
+        "error",
+        "error_reply",
+    ]
+
+
+def test_extended_logical_address_is_no_part_of_the_number():
+    wire = bytearray(encode(METER, 0xC3, LONG)[1:-3])
+    wire[3:4] = b"\x26\x01"  # seven bytes, the first of them logical
+    wire[0] += 1
+    wire[12:14] = crc.x25(wire[:12]).to_bytes(2, "little")
+    wire += crc.x25(wire).to_bytes(2, "little")
+    assert readings(parse(b"\x68" + bytes(wire) + b"\x16")) == [WHOLE]

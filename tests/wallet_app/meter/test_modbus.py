@@ -237,3 +237,60 @@ def test_sunspec_model_behind_the_common_one_in_one_reply():
     assert normalized(parse(reply, Request(1, 3, 40_000, len(words)), "sunspec")) == {
         "power_w": "-1234"
     }
+
+
+ADL_ENERGY, ADL_RATIO = Request(1, 3, 0x0A, 12), Request(1, 3, 0x8D, 2)
+
+
+def adl(*pairs: tuple[Request, list[int]], tell: bool = True) -> list[Event]:
+    parser = ModbusParser(None, modbus.profile("adl400"), tell_others=tell)
+    events: list[Event] = []
+    for asked, words in pairs:
+        parser.expect(asked)
+        events += parser.feed(modbus_reply(1, 3, words)) + parser.finish()
+    return events
+
+
+def test_acrel_values_are_multiplied_with_the_transformer_ratios():
+    energy = [0, 12345, *[0] * 8, 0, 100]
+    events = adl((ADL_RATIO, [2, 40]), (ADL_ENERGY, energy))
+    assert normalized(events[1:]) == {"import_kwh": "9876", "export_kwh": "80"}
+    volts = Request(1, 3, 0x61, 6)
+    events = adl((ADL_RATIO, [2, 40]), (volts, [2301, 0, 0, 512, 0, 0]))
+    found = normalized(events[1:])
+    assert (found["voltage_l1_v"], found["current_l1_a"]) == ("460.2", "204.8")
+    power = Request(1, 3, 0x16A, 2)
+    events = adl((ADL_RATIO, [1, 40]), (power, [0xFFFF, 0xFFFE]))
+    assert normalized(events[1:]) == {"power_w": "-80"}
+
+
+def test_acrel_values_without_the_ratios_do_not_count():
+    for first in ([], [(ADL_RATIO, [0, 40])]):
+        events = adl(*first, (ADL_ENERGY, [0, 12345, *[0] * 10]))
+        assert not [e for e in events if isinstance(e, Frame) and e.normalized]
+        assert [e.kind for e in events if isinstance(e, Problem)] == ["value"]
+    live = adl((ADL_ENERGY, [0, 12345, *[0] * 10]), tell=False)
+    assert not [e for e in live if isinstance(e, Problem)]
+
+
+def test_ratios_are_asked_first_and_names_may_have_dashes():
+    requests = modbus.profile("DTSD-1352").requests(1)
+    assert requests[0] == ADL_RATIO
+    assert requests[1].start == 0x0A
+
+
+@pytest.mark.parametrize(
+    ("form", "words", "text"),
+    [
+        ("f32", (0x42F6, 0xE979), "123.456"),
+        ("f32le", (0xE979, 0x42F6), "123.456"),
+        ("i32", (0xFFFF, 0xFFFE), "-2"),
+        ("i32le", (0xFFFE, 0xFFFF), "-2"),
+        ("u32", (1, 2), "65538"),
+        ("u32le", (2, 1), "65538"),
+        ("i16", (0xFFFF,), "-1"),
+        ("u16", (0xFFFF,), "65535"),
+    ],
+)
+def test_word_orders(form: str, words: tuple[int, ...], text: str):
+    assert str(modbus.Register(0, form, "power_w").decode(words)) == text

@@ -180,3 +180,32 @@ def test_altered_or_repeated_ciphered_telegram():
     altered[40] ^= 1
     assert [e.kind for e in parse_sealed(bytes(altered))] == ["encrypted"]
     assert [e.kind for e in parse_sealed(sealed(TELEGRAM) * 2)] == ["data", "replay"]
+
+
+def test_input_may_end_behind_the_crc():
+    whole = p1(VERSION, "1-0:1.8.0(000009.000*kWh)")
+    (frame,) = parse(whole[:-2])
+    assert isinstance(frame, Frame)
+    assert frame.proof is Proof.CRC
+    for end in range(3, 7):
+        assert not [e for e in parse(whole[:-end]) if isinstance(e, Frame)]
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        ["1-0:1.8.1(00001.500*kWh"],
+        ["1-0:1.8.1(00001.500*kWh)x"],
+        ["1-0:1.8.1(00001.500*kWh)", "1-0:1.8.1(00002.500*kWh)"],
+    ],
+)
+def test_without_crc_every_line_must_be_whole(damaged: list[str]):
+    good = ["1-0:1.8.2(00002.000*kWh)", "0-1:24.3.0(120517020000)(08)(60)(1)(0-1:24.2.1)(m3)"]
+    good.append("(00124.477)")
+    (frame,) = parse(p1(*good, crc_digits=""))
+    assert isinstance(frame, Frame)
+    assert frame.proof is Proof.NONE
+    events = parse(p1(*damaged, *good, crc_digits="") + p1(*good, crc_digits=""))
+    found = [e.to_json() for e in events if isinstance(e, Frame)]
+    assert found == [frame.to_json()]
+    assert [e.kind for e in events if isinstance(e, Problem)] == ["framing"]

@@ -109,6 +109,19 @@ def hdlc(information: bytes, *, segmented: bool = False, control: int = 0x13) ->
     return b"\x7e" + head + crc.x25(head).to_bytes(2, "little") + b"\x7e"
 
 
+def mbus(payload: bytes, number: int = 0, *, last: bool = True) -> bytes:
+    """Return an M-Bus long frame with one segment of an APDU."""
+    body = bytes((0x53, 0xFF, (0x10 if last else 0) | number, 0x01, 0x67)) + payload
+    head = bytes((0x68, len(body), len(body), 0x68))
+    return head + body + bytes((sum(body) & 0xFF, 0x16))
+
+
+def mbus_list(apdu: bytes, size: int = 245) -> bytes:
+    """Return an APDU as M-Bus frames of up to ``size`` bytes of it each."""
+    parts = [apdu[start : start + size] for start in range(0, len(apdu), size)]
+    return b"".join(mbus(part, n, last=n == len(parts) - 1) for n, part in enumerate(parts))
+
+
 def obis(code: str) -> bytes:
     """Return a code like ``1-0:1.8.0`` as an octet string that ends in FF."""
     numbers = [int(part) for part in code.replace("-", ".").replace(":", ".").split(".")]
