@@ -28,11 +28,7 @@ _ROOT = "Channel"
 
 
 class ConfigUpdateRefused(Exception):
-    """The update is not applied; ``forbidden`` when it is signatures that lack."""
-
-    def __init__(self, text: str, *, forbidden: bool = False) -> None:
-        super().__init__(text)
-        self.forbidden = forbidden
+    """The update is not applied; the text says why in Fabric's words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,8 +261,8 @@ def _check_changes(
             allowed = False
         if not allowed:
             raise ConfigUpdateRefused(
-                f"error validating DeltaSet: policy for {_named(key)} not satisfied",
-                forbidden=True,
+                "error authorizing update: error validating DeltaSet: "
+                f"policy for {_named(key)} not satisfied"
             )
     for key in changed:
         # An element nobody lists is not part of the result: Fabric refuses to drop it in silence.

@@ -4,7 +4,6 @@ Blocks go out as the bytes a view gives: ``DeliverResponse`` is written by hand 
 fields on which both services' responses agree (1.3).
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
@@ -13,14 +12,13 @@ from google.protobuf.message import DecodeError
 from light_node.devnet.access import AccessControl, AccessError, ExpiredIdentityError
 from light_node.devnet.rpc import Context, Limit, RpcFailure
 from light_node.devnet.views import NodeView
+from light_node.fabric.channel_config import ChannelConfig
 from light_node.fabric.errors import MalformedMessage
-from light_node.fabric.msp import MspError
 from light_node.fabric.pb import common_pb2, orderer_pb2
 from light_node.fabric.transaction import EnvelopeHeader, parse_header
 
 MAX_CONCURRENT = 2500
 _FOREVER = 2**64 - 1
-_LONGEST_WAIT = 3600.0
 
 BlockWriter = Callable[[int, bool], bytes]
 """(block number, header only) → serialized DeliverResponse."""
@@ -36,9 +34,13 @@ class SeekRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Seek:
-    """What a client asked for: blocks ``start`` to ``stop``, both included."""
+    """What a client asked for: blocks ``start`` to ``stop``, both included.
 
-    creator: bytes
+    ``config`` is the configuration under which it was let in.
+    """
+
+    header: EnvelopeHeader
+    config: ChannelConfig
     start: int
     stop: int
     wait: bool
@@ -68,33 +70,35 @@ class SeekReader:
             raise SeekRefused(common_pb2.BAD_REQUEST)
         start = self._start(info.start)
         return Seek(
-            creator=header.creator,
+            header=header,
+            config=self._access.config,
             start=start,
             stop=self._stop(info, start),
             wait=info.behavior == orderer_pb2.SeekInfo.BLOCK_UNTIL_READY,
             header_only=info.content_type == orderer_pb2.SeekInfo.HEADER_WITH_SIG,
         )
 
-    def remaining(self, creator: bytes) -> float:
-        """Return seconds until the client's certificate expires; ``SeekRefused`` if it has."""
-        try:
-            not_after = self._access.config.msps.parse(creator).certificate.not_after
-        except MspError as error:
-            raise SeekRefused(common_pb2.FORBIDDEN) from error
-        seconds = (not_after - self._access.now()).total_seconds()
-        if seconds < 0:
-            raise SeekRefused(common_pb2.FORBIDDEN)
-        return seconds
+    def check_again(self, seek: Seek) -> None:
+        """``SeekRefused`` if the client has expired since, or a new configuration shuts it out.
+
+        Fabric asks before each block it sends; while a stream waits, nobody is turned out.
+        """
+        if self._access.config is not seek.config:
+            self._check_access(seek.header)
+        self._check_expiry(seek.header)
 
     def _check_access(self, header: EnvelopeHeader) -> None:
-        try:
-            self._access.check_expiry(header.creator, "deliver")
-        except ExpiredIdentityError as error:
-            raise SeekRefused(common_pb2.FORBIDDEN) from error
+        self._check_expiry(header)
         if not self._access.is_signed_by(
             self._policy, header.creator, header.payload, header.signature
         ):
             raise SeekRefused(common_pb2.FORBIDDEN)
+
+    def _check_expiry(self, header: EnvelopeHeader) -> None:
+        try:
+            self._access.check_expiry(header.creator, "deliver")
+        except ExpiredIdentityError as error:
+            raise SeekRefused(common_pb2.FORBIDDEN) from error
 
     def _start(self, position: orderer_pb2.SeekPosition) -> int:
         kind, height = position.WhichOneof("Type"), self._view.height
@@ -137,7 +141,8 @@ async def deliver(
             while number <= view.last(seek.stop):
                 if number >= view.height and not seek.wait:
                     raise SeekRefused(common_pb2.NOT_FOUND)
-                await _until(view, number, reader, seek.creator)
+                await view.wait_for(number)
+                reader.check_again(seek)
                 await view.pace(number)
                 yield write(number, seek.header_only)
                 number += 1
@@ -145,17 +150,6 @@ async def deliver(
             yield _status(refusal.status)
             return
         yield _status(common_pb2.SUCCESS)
-
-
-async def _until(view: NodeView, number: int, reader: SeekReader, creator: bytes) -> None:
-    """Return when block ``number`` is there; ``SeekRefused`` when the client expires first."""
-    remaining = reader.remaining(creator)
-    while number >= view.height:
-        try:
-            async with asyncio.timeout(min(remaining + 0.001, _LONGEST_WAIT)):
-                await view.wait_for(number)
-        except TimeoutError:
-            remaining = reader.remaining(creator)
 
 
 def streaming(

@@ -98,6 +98,8 @@ class Endorser:
             raise ProposalRefused(f"error validating proposal: {error}") from error
         if not proposal.channel:
             return proposal, self._local_member(proposal)
+        if not proposal.signature:
+            raise ProposalRefused("error validating proposal: empty signature bytes")
         if proposal.channel != self._access.channel:
             raise ProposalRefused(f"channel '{proposal.channel[:250]}' not found")
         try:
@@ -108,16 +110,19 @@ class Endorser:
             raise ProposalRefused(f"error validating proposal: {error}") from error
         if self.view.transaction(proposal.transaction_id) is not None:
             raise ProposalRefused(f"duplicate transaction found [{proposal.transaction_id}]")
-        policy = WRITERS
-        if self._system.is_system(proposal.chaincode):
-            # An unknown query reaches the chaincode, which says so.
-            policy = self._system.policy(proposal.chaincode, proposal.args) or WRITERS
-        if not self._access.allows(policy, identity):
-            raise ProposalRefused(
-                f"error validating proposal: access denied: channel [{self._access.channel}] "
-                f"creator org [{identity.msp_id}]"
-            )
+        # System chaincodes ask who may call them by themselves, see :meth:`simulate`.
+        by_itself = self._system.is_system(proposal.chaincode)
+        if not by_itself and not self._access.allows(WRITERS, identity):
+            raise ProposalRefused(self._denied(WRITERS))
         return proposal, identity
+
+    def _denied(self, policy: str) -> str:
+        return (
+            "Failed evaluating policy on signed data during check policy on channel "
+            f"[{self._access.channel}] with policy [{policy}]: [implicit policy evaluation "
+            "failed - 0 sub-policies were satisfied, but this policy requires 1 of the "
+            f"'{policy.rpartition('/')[2]}' sub-policies to be satisfied]"
+        )
 
     def _filter(self, signed: peer_pb2.SignedProposal) -> None:
         try:
@@ -152,7 +157,11 @@ class Endorser:
     def simulate(self, proposal: OpenedProposal, identity: Identity) -> Outcome:
         """Run the chaincode on this peer's state; a crash becomes status 500 without payload."""
         if self._system.is_system(proposal.chaincode):
-            answer = self._system.invoke(self.view, proposal.chaincode, proposal.args)
+            policy = self._system.policy(proposal.chaincode, proposal.args)
+            if policy and not self._access.allows(policy, identity):
+                answer = self._system.deny(proposal.chaincode, proposal.args, self._denied(policy))
+            else:
+                answer = self._system.invoke(self.view, proposal.chaincode, proposal.args)
             return self._outcome(proposal, answer, b"", None)
         chaincode = self._chaincodes.get(proposal.chaincode)
         if chaincode is None:

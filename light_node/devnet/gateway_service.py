@@ -24,6 +24,8 @@ _COLLECTING = (
     "failed to collect enough transaction endorsements, see attached details for more info"
 )
 _ENDORSING = "failed to endorse transaction, see attached details for more info"
+_EVALUATING = "failed to evaluate transaction, see attached details for more info"
+_REMOTE = "rpc error: code = Unknown desc = "
 _MISMATCH = "ProposalResponsePayloads do not match"
 
 
@@ -84,15 +86,17 @@ class GatewayService:
         try:
             outcome = await endorser.evaluate(request.proposed_transaction)
         except ProposalRefused as refusal:
-            detail = [Detail(node, str(refusal))]
             if refusal.by_filter:
-                raise RpcFailure(
-                    _Code.UNAVAILABLE,
-                    "failed to evaluate transaction, see attached details for more info",
-                    detail,
-                ) from refusal
+                # Their own peers' filters answer before any chaincode: the gateway tries each.
+                details = [
+                    Detail(e.view.node, f"{'' if e is self._own else _REMOTE}{refusal}")
+                    for e in endorsers
+                ]
+                raise RpcFailure(_Code.UNAVAILABLE, _EVALUATING, details) from refusal
             text = f"evaluate call to endorser returned error: {refusal}"
-            raise RpcFailure(_Code.FAILED_PRECONDITION, text, detail) from refusal
+            raise RpcFailure(
+                _Code.FAILED_PRECONDITION, text, [Detail(node, str(refusal))]
+            ) from refusal
         if not outcome.ok:
             code = _Code.UNKNOWN if outcome.payload else _Code.ABORTED
             text = _chaincode_error(outcome.response, bool(outcome.payload))

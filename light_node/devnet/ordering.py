@@ -190,7 +190,7 @@ class OrderingService:
         try:
             self._access.check_expiry(header.creator, "broadcast")
         except AccessError as error:
-            return Answer(common_pb2.FORBIDDEN, str(error))
+            return Answer(common_pb2.BAD_REQUEST, str(error))
         if not self._may_write(header):
             return Answer(
                 common_pb2.FORBIDDEN,
@@ -211,10 +211,10 @@ class OrderingService:
         try:
             check_usable(self._current.understood, next_config(self._current, raw))
         except ConfigUpdateRefused as error:
-            status = common_pb2.FORBIDDEN if error.forbidden else common_pb2.BAD_REQUEST
             channel = self._access.channel
             return Answer(
-                status, f"error applying config update to existing channel '{channel}': {error}"
+                common_pb2.BAD_REQUEST,
+                f"error applying config update to existing channel '{channel}': {error}",
             )
         return SUCCESS
 

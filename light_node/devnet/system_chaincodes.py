@@ -55,6 +55,15 @@ class SystemChaincodes:
         found = self._queries.get((chaincode, _function(args)))
         return None if found is None else found[0]
 
+    def deny(self, chaincode: str, args: Sequence[bytes], reason: str) -> Response:
+        """Answer whoever may not ask, in the words of each chaincode."""
+        if chaincode == LIFECYCLE:
+            text = f"Failed to authorize invocation due to failed ACL check: {reason}"
+        else:
+            asked = f"[{_function(args)}][{self._channel}]"
+            text = f"access denied for {asked}: {f'[{reason}]' if chaincode == QSCC else reason}"
+        return Response(500, text, b"")
+
     def invoke(self, view: PeerView, chaincode: str, args: Sequence[bytes]) -> Response:
         """Answer a query; status 500 with a text if it cannot be."""
         found = self._queries.get((chaincode, _function(args)))

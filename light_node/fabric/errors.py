@@ -362,7 +362,7 @@ def _classify(code: grpc.StatusCode, texts: list[str], stage: str) -> tuple[type
             "the network refuses this machine's time: set the clock (15 minutes off at most)"
         )
     if code in (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED) or said(
-        "access denied", "identity expired", "creator org"
+        "access denied", "identity expired", "creator org", "during check policy"
     ):
         return AccessDenied, (
             f"{stage}: the network does not accept this identity; "

@@ -39,16 +39,16 @@ class Authorities(Protocol):
 class Network:
     """A running network and the facts in which kinds and versions differ.
 
-    ``headers``: HEADER_WITH_SIG is honoured (3.0 and later). ``window``: proposals older than 15
-    minutes are refused (3.x's default). ``bft``: SmartBFT orders, otherwise Raft.
+    ``bft``: SmartBFT orders, otherwise Raft. ``since_3``: Fabric 3.0 or later, which a devnet goes
+    by: HEADER_WITH_SIG is honoured, and the gateway holds proposals against its own peer's filters
+    (expired certificates, by default times 15 minutes off) before it asks that peer.
     """
 
     name: str
     clients: DevnetClients
     authority: Authorities
     bft: bool
-    headers: bool = True
-    window: bool = True
+    since_3: bool = True
 
     @property
     def channel(self) -> str:
@@ -81,8 +81,8 @@ class Network:
         return SigningIdentity.from_key(msp_id, crypto.certificate_pem(certificate), key)
 
 
-def devnet_authorities(directory: Path) -> Authorities:
-    """Return the CAs of the devnet in ``directory``."""
+def authorities_in(directory: Path) -> Authorities:
+    """Return the CAs whose keys lie in the store in ``directory``."""
 
     def authority(msp_id: str) -> Credential:
         store = Store.open(directory)

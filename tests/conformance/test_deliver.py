@@ -1,6 +1,7 @@
 """Block streams of peers and orderers, whole, header-only and filtered (2.9, 7.2)."""
 
 import threading
+import time
 from datetime import timedelta
 from itertools import pairwise
 from typing import Any
@@ -53,7 +54,7 @@ def test_both_content_types(
         assert after.previous_hash == before.hash
     assert all(len(block.metadata) == 5 for block in blocks)
     # A server before 3.0 knows no header-only blocks and sends whole ones.
-    bare = headers_only and network.headers
+    bare = headers_only and network.since_3
     assert blocks[0].envelopes is not None  # a configuration block is always whole
     assert (blocks[-1].envelopes is None) == bare
     assert (blocks[-1].metadata[2] == b"") == (kind == "orderer")
@@ -229,12 +230,21 @@ def test_who_may_read(network: Network, source: Any, method: Any) -> None:
             assert status_of(answers) == common_pb2.SUCCESS, (units, msp_id)
 
 
-def test_a_stream_ends_when_the_certificate_expires(network: Network, peer: grpc.Channel) -> None:
-    brief = network.issue(not_after=CLOCK.now() + timedelta(seconds=2))
+def test_a_stream_ends_at_the_first_block_after_the_certificate_has_expired(
+    network: Network, peer: grpc.Channel, gateway: Gateway
+) -> None:
+    until = CLOCK.now() + timedelta(seconds=2)
+    brief = network.issue(not_after=until)
     client = DeliverClient(peer, brief, network.channel, CLOCK)
-    with pytest.raises(AccessDenied), client.blocks(0, timeout=30) as blocks:
-        for _ in blocks:
-            pass
+    height = gateway.height()
+    with client.blocks(height, timeout=30) as blocks:
+        gateway.submit_transaction("kv", "put", "deliver-expiry", "1")
+        assert parse_block(next(blocks)).number == height
+        while CLOCK.now() < until + timedelta(seconds=1.1):  # certificates know whole seconds
+            time.sleep(0.1)
+        gateway.submit_transaction("kv", "put", "deliver-expiry", "2")
+        with pytest.raises(AccessDenied):
+            next(blocks)
 
 
 # -- sizes -------------------------------------------------------------------------------------

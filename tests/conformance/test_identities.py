@@ -11,13 +11,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from light_node.devnet.certificates import Credential, issue_identity, new_root
-from light_node.fabric import crypto
+from light_node.fabric import crypto, endorsement
+from light_node.fabric.channel_config import ChannelConfig
 from light_node.fabric.errors import AccessDenied, ClockSkewed
 from light_node.fabric.gateway import Gateway
 from light_node.fabric.identity import SigningIdentity
-from light_node.fabric.methods import BROADCAST
+from light_node.fabric.methods import BROADCAST, ENDORSE
 from light_node.fabric.pb import common_pb2, peer_pb2
-from tests.conformance.calls import both_fail, high_s, propose
+from tests.conformance.calls import both_fail, endorse_request, failure_of, high_s, propose
 from tests.conformance.networks import CLOCK, Network, OffsetClock
 
 CODE = grpc.StatusCode
@@ -145,7 +146,61 @@ def test_node_units_that_are_not_one(
 
 
 def test_peers_may_not_write(network: Network, peer: grpc.Channel) -> None:
-    is_refused(network, peer, network.issue(["peer"]), KNOWN)
+    identity = network.issue(["peer"])
+    said = "Failed evaluating policy on signed data during check policy on channel "
+    evaluate, endorse = both_fail(peer, propose(network, identity, "get", "a"))
+    assert (evaluate.code, endorse.code) == (CODE.FAILED_PRECONDITION, CODE.ABORTED)
+    for failure in (evaluate, endorse):
+        (text,) = failure.said
+        assert text.startswith(f"{said}[{network.channel}] with policy [/Channel/Application/Wri")
+    # A client that goes by a policy it trusts, and so asks this peer for nothing else.
+    policy = endorsement.by_reference(
+        ChannelConfig.from_block(network.clients.profile.trust_root.config_block)
+    )
+    client = Gateway(peer, identity, network.channel, CLOCK, policy=policy)
+    with pytest.raises(AccessDenied):
+        client.endorse("kv", "put", "id-peer", "1")
+    client.close()
+
+
+WRITERS, READERS = "/Channel/Application/Writers", "/Channel/Application/Readers"
+INFO, BLOCK = ("GetChainInfo", "market"), ("GetConfigBlock", "market")
+
+
+@pytest.mark.parametrize(
+    ("chaincode", "args", "said", "policy"),
+    [
+        (
+            "_lifecycle",
+            ("QueryChaincodeDefinition", b"\n\x02kv"),
+            "Failed to authorize invocation due to failed ACL check: ",
+            WRITERS,
+        ),
+        (
+            "qscc",
+            ("GetChainInfo", "market"),
+            "access denied for [GetChainInfo][market]: [",
+            READERS,
+        ),
+        (
+            "cscc",
+            ("GetConfigBlock", "market"),
+            "access denied for [GetConfigBlock][market]: ",
+            READERS,
+        ),
+    ],
+)
+def test_system_chaincodes_refuse_by_themselves(
+    network: Network, peer: grpc.Channel, chaincode: str, args: Any, said: str, policy: str
+) -> None:
+    orderer = network.issue(["orderer"])
+    evaluate, endorse = both_fail(peer, propose(network, orderer, *args, chaincode=chaincode))
+    assert (evaluate.code, endorse.code) == (CODE.UNKNOWN, CODE.ABORTED)
+    for failure in (evaluate, endorse):
+        assert failure.said[0].startswith(
+            f"chaincode response 500, {said}Failed evaluating policy on signed data during check "
+            f"policy on channel [{network.channel}] with policy [{policy}]"
+        )
 
 
 def test_extended_key_usage_for_clients_only(network: Network, peer: grpc.Channel) -> None:
@@ -166,11 +221,19 @@ def test_a_certificate_older_than_its_ca(network: Network, peer: grpc.Channel) -
 
 def test_an_expired_certificate(network: Network, peer: grpc.Channel) -> None:
     expired = network.issue(not_after=CLOCK.now() - timedelta(seconds=1))
+    remote = "rpc error: code = Unknown desc = proposal client identity expired"
+    if not network.since_3:
+        request = endorse_request(propose(network, expired, "put", "a", "1"))
+        failure = failure_of(ENDORSE.callable(peer), request)
+        assert failure.code is CODE.ABORTED
+        assert set(failure.said) == {remote}
+        return
     evaluate, endorse = both_fail(peer, propose(network, expired, "get", "a"))
     assert (evaluate.code, endorse.code) == (CODE.UNAVAILABLE, CODE.ABORTED)
-    for failure in (evaluate, endorse):
-        assert len(failure.said) == 1
-        assert "proposal client identity expired" in failure.said[0]
+    # The first organisation's peer is the gateway's own, the others are tried after it.
+    assert endorse.said == ["proposal client identity expired"]
+    assert evaluate.text == "failed to evaluate transaction, see attached details for more info"
+    assert evaluate.said == ["proposal client identity expired", remote, remote]
     with pytest.raises(AccessDenied):
         accepted(network, peer, expired)
 
@@ -187,13 +250,13 @@ def test_an_expired_broadcaster(network: Network, orderer: grpc.Channel, gateway
     raw = payload.SerializeToString()
     envelope = common_pb2.Envelope(payload=raw, signature=expired.sign(raw))
     (answer,) = list(BROADCAST.callable(orderer)(iter([envelope]), timeout=30))
-    assert answer.status == common_pb2.FORBIDDEN
+    assert answer.status == common_pb2.BAD_REQUEST
     assert "broadcast client identity expired" in answer.info
 
 
 def test_signatures_that_do_not_hold(network: Network, peer: grpc.Channel) -> None:
     text = f"access denied: channel [{network.channel}] {KNOWN}"
-    for change in (high_s, lambda signature: b"x", lambda signature: b""):
+    for change in (high_s, lambda signature: b"x"):
         proposal = propose(network, network.clients.user(), "get", "a")
         proposal.signed.signature = change(proposal.signed.signature)
         evaluate, endorse = both_fail(peer, proposal)
@@ -201,6 +264,15 @@ def test_signatures_that_do_not_hold(network: Network, peer: grpc.Channel) -> No
         assert endorse.code is CODE.ABORTED
         assert text in evaluate.text
         assert text in endorse.said[0]
+
+
+def test_no_signature_at_all(network: Network, peer: grpc.Channel) -> None:
+    proposal = propose(network, network.clients.user(), "get", "a")
+    proposal.signed.signature = b""
+    evaluate, endorse = both_fail(peer, proposal)
+    assert (evaluate.code, endorse.code) == (CODE.FAILED_PRECONDITION, CODE.ABORTED)
+    for failure in (evaluate, endorse):
+        assert failure.said == ["error validating proposal: empty signature bytes"]
 
 
 def test_a_key_that_is_not_the_certificates(network: Network, peer: grpc.Channel) -> None:
@@ -220,7 +292,7 @@ def test_clocks_that_are_wrong(network: Network, peer: grpc.Channel, minutes: in
     proposal = propose(network, network.clients.user(), "get", "a", clock=clock)
     client = Gateway(peer, network.clients.user(), network.channel, clock)
     try:
-        if not network.window:  # 2.5 asks by default for no time
+        if not network.since_3:  # 2.5 asks by default for no time
             assert client.endorse("kv", "put", "id-clock", "1").transaction_id
             return
         evaluate, endorse = both_fail(peer, proposal)

@@ -52,6 +52,7 @@ def test_two_endorsed_on_one_version(gateway: Gateway) -> None:
 
 
 def test_two_of_one_block(gateway: Gateway) -> None:
+    gateway.submit_transaction("kv", "put", "or-block", "0")
     rivals = [gateway.endorse("kv", "add", "or-block", "1") for _ in range(4)]
     for rival in rivals:
         gateway.submit(rival)
@@ -111,6 +112,7 @@ def test_a_phantom_of_the_same_block(gateway: Gateway) -> None:
 
 
 def test_the_same_envelope_again(network: Network, peer: grpc.Channel, gateway: Gateway) -> None:
+    gateway.submit_transaction("kv", "put", "or-twice", "0")
     endorsed = gateway.endorse("kv", "add", "or-twice", "1")
     first = commit(gateway, endorsed)
     assert first.valid

@@ -70,9 +70,8 @@ def test_a_value_changes_and_nothing_else(
 def test_too_few_admins(current: CurrentConfig, admins: list[SigningIdentity]) -> None:
     update = config_update.propose(current.message, "market", {TIMEOUT: NEW})
     for signers in (admins[:2], [admins[0]] * 3):
-        with pytest.raises(ConfigUpdateRefused, match="BatchTimeout not satisfied") as caught:
+        with pytest.raises(ConfigUpdateRefused, match="BatchTimeout not satisfied"):
             next_config(current, envelope(update, signers))
-        assert caught.value.forbidden
 
 
 def test_the_elements_own_policy_decides(

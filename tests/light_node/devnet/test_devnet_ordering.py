@@ -155,7 +155,7 @@ def test_expired_clients_are_forbidden(ground: Any) -> None:
     sent = envelope(ground, "put", "a", "1", identity=member)
     ground.clock.moment += timedelta(hours=2)
     status, info = refusal(ground, sent)
-    assert (status, info) == (common_pb2.FORBIDDEN, "broadcast client identity expired")
+    assert (status, info) == (common_pb2.BAD_REQUEST, "broadcast client identity expired")
 
 
 def test_peers_are_no_writers(ground: Any) -> None:
