@@ -15,11 +15,9 @@ class JsonError(ValueError):
 
 def canonical_dumps(value: Any) -> bytes:
     """Serialize ``value`` canonically; ``JsonError`` if it holds a float or NaN."""
-    _refuse_floats(value, "$")
-    text = json.dumps(
-        value, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")
-    )
-    return text.encode()
+    if not _is_plain(value):
+        _refuse_floats(value, "$")
+    return _CANONICAL.encode(value).encode()
 
 
 def strict_loads(text: str | bytes) -> Any:
@@ -31,7 +29,9 @@ def strict_loads(text: str | bytes) -> Any:
     try:
         if isinstance(text, bytes):
             text = text.decode("utf-8-sig")
-        return json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+        if text.startswith("\ufeff"):
+            raise JsonError("not valid JSON: it begins with a byte order mark")
+        return _STRICT.decode(text)
     except UnicodeDecodeError as error:
         raise JsonError(f"not UTF-8 text (byte {error.start})") from error
     except json.JSONDecodeError as error:
@@ -121,6 +121,16 @@ def _no_constant(name: str) -> Any:
     raise JsonError(f"{name} is not a number this program accepts")
 
 
+def _is_plain(value: Any) -> bool:
+    """Tell whether all is of exactly the types that can be serialized; the usual case, fast."""
+    kind = type(value)
+    if kind is dict:
+        return all(type(k) is str and (type(v) in _PLAIN or _is_plain(v)) for k, v in value.items())
+    if kind is list or kind is tuple:
+        return all(type(item) in _PLAIN or _is_plain(item) for item in value)
+    return kind in _PLAIN
+
+
 def _refuse_floats(value: Any, where: str) -> None:
     if isinstance(value, float):
         raise JsonError(f"{where} is the fraction {value!r}; only integers are serialized")
@@ -132,3 +142,11 @@ def _refuse_floats(value: Any, where: str) -> None:
     elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
             _refuse_floats(item, f"{where}[{index}]")
+
+
+_PLAIN = frozenset({str, int, bool, type(None)})
+# Made once: json.dumps and json.loads make new ones for every call with such options.
+_CANONICAL = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")
+)
+_STRICT = json.JSONDecoder(object_pairs_hook=_no_duplicates, parse_constant=_no_constant)

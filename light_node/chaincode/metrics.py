@@ -64,12 +64,12 @@ class Metrics:
         )
         self._longest = Gauge(
             "chaincode_longest_pause_seconds",
-            "Longest pause since the start: of the collector (gc), of the loop (loop), of the loop "
-            "as far as this process was computing and not waiting for a core (own).",
+            "Longest since the start: run of the collector (gc), computing for one message (step), "
+            "lateness of the loop (loop), which counts bursts and waiting for a core too.",
             ("of",),
             registry=self.registry,
         )
-        self._longest_seen = {"gc": 0.0, "loop": 0.0, "own": 0.0}
+        self._longest_seen = {"gc": 0.0, "loop": 0.0, "step": 0.0}
 
     def finished(self, function: str, outcome: str, seconds: float) -> None:
         """Count a transaction that ended."""
@@ -93,14 +93,17 @@ class Metrics:
         self._gc.labels(str(generation)).observe(seconds)
         self._note("gc", seconds)
 
-    def loop_paused(self, seconds: float, *, own: float) -> None:
-        """Count how late the loop came round, and the part the process itself computed in."""
+    def loop_paused(self, seconds: float) -> None:
+        """Count how late the loop came round."""
         self._loop.observe(seconds)
         self._note("loop", seconds)
-        self._note("own", own)
+
+    def stepped(self, seconds: float) -> None:
+        """Note how long the loop computed for one message; nothing else ran meanwhile."""
+        self._note("step", seconds)
 
     def longest(self, of: str) -> float:
-        """Return the longest pause of ``gc``, ``loop`` or ``own`` since the start, in seconds."""
+        """Return the longest ``gc``, ``step`` or ``loop`` since the start, in seconds."""
         return self._longest_seen[of]
 
     def text(self) -> bytes:

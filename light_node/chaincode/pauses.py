@@ -3,9 +3,8 @@
 import asyncio
 import gc
 import sys
-import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from light_node.chaincode.metrics import Metrics
@@ -52,21 +51,11 @@ def tamed(clock: Clock) -> Iterator[Collections]:
         gc.unfreeze()
 
 
-async def sample(
-    metrics: Metrics,
-    clock: Clock,
-    collections: Collections,
-    cpu: Callable[[], float] = time.process_time,
-) -> None:
-    """Count, until cancelled, collections and how late the event loop comes round.
-
-    ``cpu`` gives the seconds this process has computed: what it did not compute while the loop was
-    late it spent waiting for a core, which is the machine's pause and not its own.
-    """
+async def sample(metrics: Metrics, clock: Clock, collections: Collections) -> None:
+    """Count, until cancelled, collections and how late the event loop comes round."""
     while True:
-        due, computed = clock.monotonic() + _SAMPLE_SECONDS, cpu()
+        due = clock.monotonic() + _SAMPLE_SECONDS
         await asyncio.sleep(_SAMPLE_SECONDS)
-        late = max(0.0, clock.monotonic() - due)
-        metrics.loop_paused(late, own=min(late, cpu() - computed))
+        metrics.loop_paused(max(0.0, clock.monotonic() - due))
         while collections:
             metrics.gc_paused(*collections.popleft())

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import time
 from collections import deque
 from dataclasses import dataclass
 from typing import Any
@@ -135,7 +136,9 @@ class ChaincodeServer:
         try:
             session.begin()
             while (data := await _read(context)) is not None:
+                began = time.thread_time()
                 session.receive(data)
+                self._metrics.stepped(time.thread_time() - began)
             reason = "closed by the peer"
         except MalformedMessage as error:
             reason = "malformed"

@@ -19,7 +19,7 @@ from light_node.fabric.connection import MAX_MESSAGE_BYTES
 from light_node.fabric.crypto import CryptoError, load_certificate
 from light_node.fabric.errors import MalformedMessage, clean
 from light_node.fabric.pb import msp_pb2, peer_pb2
-from light_node.fabric.proposal import open_proposal
+from light_node.fabric.proposal import origin_of
 
 log = logging.getLogger(__name__)
 
@@ -88,18 +88,20 @@ def invocation_of(message: peer_pb2.ChaincodeMessage, state: LedgerState) -> Inv
         arguments = peer_pb2.ChaincodeInput.FromString(message.payload).args
     except DecodeError as error:
         raise MalformedMessage("the transaction's payload is no ChaincodeInput") from error
-    proposal = open_proposal(message.proposal)
-    if proposal.transaction_id != message.txid:
+    if not message.HasField("proposal"):
+        raise MalformedMessage("the proposal is missing")
+    origin = origin_of(message.proposal)
+    if origin.transaction_id != message.txid:
         raise MalformedMessage("the proposal is another transaction's")
-    msp_id, certificate = _creator(proposal.creator)
+    msp_id, certificate = _creator(origin.creator)
     return Invocation(
         state=state,
         args=list(arguments),
-        creator=proposal.creator,
+        creator=origin.creator,
         certificate=certificate,
         msp_id=msp_id,
         transaction_id=message.txid,
-        timestamp=proposal.timestamp,
+        timestamp=origin.timestamp,
         channel_id=message.channel_id,
     )
 

@@ -13,6 +13,7 @@ the organisation's CA issues and every endorsing peer sees alike:
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 from cryptography.x509 import Certificate
 
@@ -23,6 +24,7 @@ from light_node.market.quotes import fault_of_id
 
 USER_TYPES = ("household", "business", "aggregator", "operator", "auditor")
 _MAX_CREDIT = 32
+_CALLERS_REMEMBERED = 4096
 
 
 class Permission(StrEnum):
@@ -59,12 +61,18 @@ class Caller:
 
 def caller_of(invocation: Invocation) -> Caller:
     """Return who calls; ``NOT_PERMITTED`` if the certificate names nobody usable."""
+    return _certified(invocation.certificate, invocation.msp_id)
+
+
+@lru_cache(_CALLERS_REMEMBERED)
+def _certified(certificate: Certificate, msp_id: str) -> Caller:
+    # Follows from the certificate alone, and the same wallets call over and over.
     try:
-        attributes = identity.attributes(invocation.certificate)
-        name = identity.enrolment_id(invocation.certificate)
+        attributes = identity.attributes(certificate)
+        name = identity.enrolment_id(certificate)
     except identity.IdentityError as error:
         raise ContractError(Code.NOT_PERMITTED, str(error)) from None
-    participant = f"{name}@{invocation.msp_id}"
+    participant = f"{name}@{msp_id}"
     # With an @ in the name, "a@B" of MSP "C" and "a" of MSP "B@C" would be one participant.
     fault = fault_of_id(participant) or ("must not hold U+10FFFF" if "\U0010ffff" in name else "")
     if fault or "@" in name:
@@ -76,7 +84,7 @@ def caller_of(invocation: Invocation) -> Caller:
         user_type=attributes.get("market.user_type", ""),
         permissions=frozenset(attributes.get("market.permissions", "").split(",")),
         credit=attributes.get("market.credit", "")[:_MAX_CREDIT],
-        certificate=invocation.certificate,
+        certificate=certificate,
     )
 
 

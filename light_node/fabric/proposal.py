@@ -37,6 +37,15 @@ class Proposal:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """What a chaincode needs of the proposal that called it; ``creator`` is serialized."""
+
+    transaction_id: str
+    creator: bytes
+    timestamp: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class OpenedProposal:
     """What an endorser reads out of a proposal. The signature is not verified yet.
 
@@ -137,6 +146,22 @@ def build_proposal(
         input=invocation,
         proposal_hash=proposal_hash(channel_header, signature_header, payload),
     )
+
+
+def origin_of(signed: peer_pb2.SignedProposal) -> Origin:
+    """Read who proposed what when, for a chaincode whose peer has judged the proposal already.
+
+    ``MalformedMessage`` if the headers cannot be read.
+    """
+    try:
+        header = common_pb2.Header.FromString(
+            peer_pb2.Proposal.FromString(signed.proposal_bytes).header
+        )
+        channel_header = common_pb2.ChannelHeader.FromString(header.channel_header)
+        creator = common_pb2.SignatureHeader.FromString(header.signature_header).creator
+    except DecodeError as error:
+        raise MalformedMessage("the proposal is no protobuf message Fabric knows") from error
+    return Origin(channel_header.tx_id, creator, to_datetime(channel_header))
 
 
 def open_proposal(signed: peer_pb2.SignedProposal) -> OpenedProposal:

@@ -5,8 +5,8 @@ To reach: quotes at 100 a second, from submission to commit, with at most 1.5 ti
 server. Needs Fabric's programs (FABRIC_BIN or PATH) and 3 minutes; skipped elsewhere.
 
 Rounds alternate puts and quotes on one Raft network, every peer with a server of its own. Pauses
-are what the servers' own metrics say: the collector's, and how late their loops came round, with
-and without the time they waited for a core that other processes had.
+are what the servers' own metrics say: the collector's, the longest computing for one message, and
+how late their loops came round, which counts waiting for a core that other processes have.
 """
 
 import asyncio
@@ -149,9 +149,8 @@ async def _run(network: FabricNet) -> None:
         seconds = await bench.operate(function, slot.encode(), *args)
         print(f"  {function.decode():18}{seconds:6.2f} s")
     print(
-        f"\nlongest pause of a server: collector {bench.longest('gc'):.1f} ms, own computing "
-        f"{bench.longest('own'):.1f} ms (50), waiting for a core included "
-        f"{bench.longest('loop'):.1f} ms"
+        f"\nlongest pause of a server: collector {bench.longest('gc'):.1f} ms, computing for one "
+        f"message {bench.longest('step'):.1f} ms (50), loop late {bench.longest('loop'):.1f} ms"
     )
     await bench.client.close()
 
