@@ -6,6 +6,7 @@ from light_node import commandline
 
 COMMANDS = {
     "audit": "light_node.commands.audit",
+    "bench": "light_node.commands.bench",
     "chaincode": "light_node.commands.chaincode",
     "clear": "light_node.commands.clear",
     "devnet": "light_node.commands.devnet",

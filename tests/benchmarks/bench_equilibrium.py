@@ -22,9 +22,9 @@ from light_node.market.clearing import clear
 from light_node.market.quotes import PriceBounds, Quote, Side
 from light_node.market.slots import Slot, parse
 from light_node.market.units import EnergyWh, PriceTick
+from light_node.plot import Line, Panel, figure
 from wallet_app.strategy.equilibrium import solve
 from wallet_app.strategy.ladder import Players
-from wallet_app.strategy.plot import Line, Panel, figure
 from wallet_app.strategy.reservation import Tranche
 from wallet_app.strategy.scenarios import NEUTRAL, PastBook, Risk, Scenarios, draw
 

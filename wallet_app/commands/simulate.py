@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from light_node import commandline
+from light_node.plot import figure
 from wallet_app.files import write_atomically
-from wallet_app.strategy.plot import figure
 from wallet_app.strategy.simulate import WITHHOLDING_UPTO, Study, panels, study
 
 SUMMARY = "Simulate communities: price uplift, who gains, how often the honest quote is best."

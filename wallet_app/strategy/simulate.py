@@ -14,10 +14,10 @@ import numpy as np
 from light_node.market.clearing import Market
 from light_node.market.quotes import PriceBounds, Side
 from light_node.market.units import MONEY_PER_CURRENCY, PriceTick
+from light_node.plot import Line, Panel
 from wallet_app.strategy.equilibrium import Equilibrium, Method, iterate, solve, truthful
 from wallet_app.strategy.ladder import Players
 from wallet_app.strategy.paper import iterate_as_printed
-from wallet_app.strategy.plot import Line, Panel
 from wallet_app.strategy.reservation import PAPER_CEILING, PAPER_FLOOR
 from wallet_app.strategy.withholding import best_offer, public_book
 

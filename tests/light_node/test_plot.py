@@ -4,7 +4,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from wallet_app.strategy.plot import Line, Panel, figure
+from light_node.plot import Line, Panel, figure
 from wallet_app.strategy.simulate import Study, panels
 
 SVG = "{http://www.w3.org/2000/svg}"
