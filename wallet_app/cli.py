@@ -13,6 +13,7 @@ COMMANDS = {
     "profile": "wallet_app.commands.profile",
     "replay": "wallet_app.commands.replay",
     "run": "wallet_app.commands.run",
+    "settings": "wallet_app.commands.settings",
     "simulate": "wallet_app.commands.simulate",
     "suggest": "wallet_app.commands.suggest",
 }

@@ -26,6 +26,11 @@ def tr(text: str, **fields: object) -> str:
     return translated.format_map(fields) if fields else translated
 
 
+def translated(text: str) -> str:
+    """Return ``text`` in the current language, for texts that stand in tables, not in calls."""
+    return _catalogue.get(text, text)
+
+
 def language() -> str:
     """Return the code of the language in use."""
     return _language

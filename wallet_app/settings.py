@@ -1,14 +1,17 @@
 """The wallet's settings: one descriptor each, read by window, commands and docs alike."""
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from light_node import jsonio
+from light_node.market.units import MONEY_PER_CURRENCY, TICKS_PER_CURRENCY
 from wallet_app.files import write_atomically
+from wallet_app.i18n import translated
 
 _FILE = "settings.json"
 
@@ -19,14 +22,34 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One setting: name, default, help, and what values it may take."""
+    """One setting: name, default, title and help, and what values it may take.
+
+    ``group`` is the heading it stands under; ``shown`` how people read its number, as (unit,
+    divisor, decimals); ``restart`` tells that a change counts from the next start; ``secret`` that
+    it is not shown.
+    """
 
     name: str
     default: int | str
+    title: str
     help: str
     low: int | None = None
     high: int | None = None
     choices: tuple[str, ...] = ()
+    group: str = ""
+    shown: tuple[str, int, int] = ("", 1, 0)
+    restart: bool = True
+    secret: bool = False
+
+    @property
+    def title_words(self) -> str:
+        """Return the title in the user's language."""
+        return translated(self.title)
+
+    @property
+    def help_words(self) -> str:
+        """Return the help in the user's language."""
+        return translated(self.help)
 
     def check(self, value: Any) -> int | str:
         """Return ``value`` if it is possible here; ``SettingsError`` otherwise."""
@@ -42,61 +65,309 @@ class Setting:
             raise SettingsError(f'"{self.name}" must be a text, not {value!r}')
         if self.choices and value not in self.choices:
             raise SettingsError(f'"{self.name}" must be one of {", ".join(self.choices)}')
-        if self.name == "time_zone":
-            _check_zone(value)
+        check = _CHECKS.get(self.name)
+        if check is not None:
+            check(value)
         return value
 
 
 _MWH = 10**9
+_KW, _KWH = ("kW", 1000, 2), ("kWh", 1000, 2)
+_PRICE = ("/kWh", TICKS_PER_CURRENCY, 4)
+GROUPS = ("agent", "limits", "household", "battery", "meter", "market")
+"""The headings of the settings, in the order of the page."""
+
 SETTINGS = (
-    Setting("time_zone", "Asia/Shanghai", "time zone of days and reports (IANA name)"),
-    Setting("currency", "CNY", "currency shown beside money"),
     Setting(
         "agent",
         "ask",
+        "What the agent does",
         "show the suggestion, ask before submitting it, or do it within the limits",
         choices=("show", "ask", "do"),
+        group="agent",
+        restart=False,
     ),
-    Setting("wallet_address", "", "address bound into quotes; empty: made from the key"),
-    Setting("zone", "", "grid zone of the connection, as the market operator names it"),
-    Setting("slot_length_s", 900, "length of the market's slots, s", 60, 86_400),
-    Setting("capacity_w", 10_000, "largest power of the grid connection, W", 1, 10**8),
-    Setting("voltage_v", 400, "voltage level of the connection, V", 100, 10**6),
-    Setting("meter_port", "", "serial port of the meter, such as COM5 or /dev/ttyUSB0"),
-    Setting("meter_protocol", "dlt645", "protocol of the meter"),
-    Setting("meter_address", "", "address of the meter; empty: ask the only one on the line"),
-    Setting("meter_interval_ms", 5_000, "how often the meter is read, ms", 50, 3_600_000),
-    Setting(
-        "annual_load_wh", 3_500_000, "yearly consumption, Wh, for the first forecasts", 0, _MWH
-    ),
-    Setting("pv_peak_w", 5_000, "peak power of the roof, W; 0: no roof", 0, 10**7),
-    Setting("battery_capacity_wh", 0, "usable capacity of the battery, Wh; 0: none", 0, 10**8),
-    Setting("battery_reserve_wh", 0, "kept for outages, Wh", 0, 10**8),
-    Setting("battery_charge_w", 5_000, "largest charging power, W", 0, 10**7),
-    Setting("battery_discharge_w", 5_000, "largest discharging power, W", 0, 10**7),
-    Setting("battery_efficiency_permille", 920, "round-trip efficiency, 1/1000", 1, 1000),
-    Setting("battery_cycle_cost", 300, "wear per kWh delivered, ticks", 0, 10**6),
     Setting(
         "reservation_model",
         "linear",
+        "What energy is worth",
         "what energy is worth outside the market: the papers' line over the state of charge, or "
         "what it would physically avoid or earn",
         choices=("linear", "physical"),
+        group="agent",
     ),
     Setting(
         "risk_permille",
         0,
-        "how much bad outcomes count before the others' quotes are public, 1/1000: 0 the average "
-        "only, 1000 the worst tenth only",
+        "Caution",
+        "how much bad outcomes count before the others' quotes are public: 0 the average "
+        "only, 100 % the worst tenth only",
         0,
         1000,
+        group="agent",
+        shown=("%", 10, 0),
     ),
-    Setting("limit_min_sell_price", 0, "the agent never sells below this, ticks", 0, 10**9),
-    Setting("limit_max_buy_price", 10**9, "the agent never buys above this, ticks", 0, 10**9),
-    Setting("limit_energy_wh", 50_000, "largest quote of the agent, Wh", 0, 10**9),
-    Setting("limit_daily_loss", 100_000_000, "the agent stops at this loss a day, 1e-7", 0, 10**15),
+    Setting(
+        "limit_min_sell_price",
+        0,
+        "Never sell below",
+        "the agent never sells below this price",
+        0,
+        10**9,
+        group="limits",
+        shown=_PRICE,
+    ),
+    Setting(
+        "limit_max_buy_price",
+        10**9,
+        "Never buy above",
+        "the agent never buys above this price",
+        0,
+        10**9,
+        group="limits",
+        shown=_PRICE,
+    ),
+    Setting(
+        "limit_energy_wh",
+        50_000,
+        "Largest quote",
+        "largest quote of the agent",
+        0,
+        10**9,
+        group="limits",
+        shown=_KWH,
+    ),
+    Setting(
+        "limit_daily_loss",
+        100_000_000,
+        "Stop at a daily loss of",
+        "the agent stops when a day's trading brought this much less than the grid alone",
+        0,
+        10**15,
+        group="limits",
+        shown=("", MONEY_PER_CURRENCY, 2),
+    ),
+    Setting(
+        "time_zone",
+        "Asia/Shanghai",
+        "Time zone",
+        "time zone of days and reports (IANA name)",
+        group="household",
+    ),
+    Setting("currency", "CNY", "Currency", "currency shown beside money", group="household"),
+    Setting(
+        "annual_load_wh",
+        3_500_000,
+        "Consumption a year",
+        "yearly consumption, for the first forecasts",
+        0,
+        _MWH,
+        group="household",
+        shown=("kWh", 1000, 0),
+    ),
+    Setting(
+        "pv_peak_w",
+        5_000,
+        "Roof, peak power",
+        "peak power of the roof; 0: no roof",
+        0,
+        10**7,
+        group="household",
+        shown=_KW,
+    ),
+    Setting(
+        "capacity_w",
+        10_000,
+        "Grid connection",
+        "largest power of the grid connection",
+        1,
+        10**8,
+        group="household",
+        shown=_KW,
+    ),
+    Setting(
+        "voltage_v",
+        400,
+        "Voltage level",
+        "voltage level of the connection",
+        100,
+        10**6,
+        group="household",
+        shown=("V", 1, 0),
+    ),
+    Setting(
+        "battery_capacity_wh",
+        0,
+        "Battery, usable",
+        "usable capacity of the battery; 0: none",
+        0,
+        10**8,
+        group="battery",
+        shown=_KWH,
+    ),
+    Setting(
+        "battery_reserve_wh",
+        0,
+        "Kept for outages",
+        "kept in the battery for outages",
+        0,
+        10**8,
+        group="battery",
+        shown=_KWH,
+    ),
+    Setting(
+        "battery_charge_w",
+        5_000,
+        "Charging power",
+        "largest charging power",
+        0,
+        10**7,
+        group="battery",
+        shown=_KW,
+    ),
+    Setting(
+        "battery_discharge_w",
+        5_000,
+        "Discharging power",
+        "largest discharging power",
+        0,
+        10**7,
+        group="battery",
+        shown=_KW,
+    ),
+    Setting(
+        "battery_efficiency_permille",
+        920,
+        "Efficiency",
+        "round-trip efficiency",
+        1,
+        1000,
+        group="battery",
+        shown=("%", 10, 1),
+    ),
+    Setting(
+        "battery_cycle_cost",
+        300,
+        "Wear",
+        "wear for each kWh delivered",
+        0,
+        10**6,
+        group="battery",
+        shown=_PRICE,
+    ),
+    Setting(
+        "meter_port",
+        "",
+        "Serial port",
+        "serial port of the meter, such as COM5 or /dev/ttyUSB0; empty: no meter",
+        group="meter",
+        restart=False,
+    ),
+    Setting(
+        "meter_protocol",
+        "dlt645",
+        "Protocol",
+        "protocol of the meter",
+        choices=("dlt645", "dlt698", "modbus_rtu", "iec62056_21", "dsmr_p1", "sml", "dlms"),
+        group="meter",
+        restart=False,
+    ),
+    Setting(
+        "meter_address",
+        "",
+        "Meter number or unit",
+        "address of the meter; empty: ask the only one on the line",
+        group="meter",
+        restart=False,
+    ),
+    Setting(
+        "meter_profile",
+        "",
+        "Register profile",
+        "kind of a Modbus meter, such as sdm630 or dtsu666",
+        group="meter",
+        restart=False,
+    ),
+    Setting(
+        "meter_link",
+        "",
+        "Speed and format",
+        "such as 9600 8N1; empty: try the usual ones",
+        group="meter",
+        restart=False,
+    ),
+    Setting(
+        "meter_mode",
+        "ask",
+        "Ask or listen",
+        "ask an IEC 62056-21 meter, or listen to one that sends by itself",
+        choices=("ask", "listen"),
+        group="meter",
+        restart=False,
+    ),
+    Setting(
+        "meter_adapter",
+        "",
+        "Adapter",
+        "serial number of the adapter: it is found again under whatever port name",
+        group="meter",
+        restart=False,
+    ),
+    Setting(
+        "meter_key",
+        "",
+        "Decryption key",
+        "key of encrypted telegrams from the grid operator, 32 hex digits",
+        group="meter",
+        restart=False,
+        secret=True,
+    ),
+    Setting(
+        "meter_auth_key",
+        "",
+        "Second key",
+        "authentication key of encrypted telegrams, 32 hex digits",
+        group="meter",
+        restart=False,
+        secret=True,
+    ),
+    Setting(
+        "meter_interval_ms",
+        5_000,
+        "Read every",
+        "how often the meter is read",
+        50,
+        3_600_000,
+        group="meter",
+        shown=("s", 1000, 1),
+        restart=False,
+    ),
+    Setting(
+        "slot_length_s",
+        900,
+        "Length of slots",
+        "length of the market's slots",
+        60,
+        86_400,
+        group="market",
+        shown=("min", 60, 0),
+    ),
+    Setting(
+        "zone",
+        "",
+        "Grid zone",
+        "grid zone of the connection, as the market operator names it",
+        group="market",
+    ),
+    Setting(
+        "wallet_address",
+        "",
+        "Address in quotes",
+        "address bound into quotes; empty: made from the key",
+        group="market",
+    ),
 )
-_BY_NAME = {setting.name: setting for setting in SETTINGS}
+BY_NAME: Mapping[str, Setting] = {setting.name: setting for setting in SETTINGS}
 
 
 class Settings(Mapping[str, Any]):
@@ -106,9 +377,9 @@ class Settings(Mapping[str, Any]):
         """Take ``values`` over the defaults; ``SettingsError`` for an impossible or unknown one."""
         self._values: dict[str, int | str] = {s.name: s.default for s in SETTINGS}
         for name, value in (values or {}).items():
-            if name not in _BY_NAME:
+            if name not in BY_NAME:
                 raise SettingsError(f'there is no setting "{name}"')
-            self._values[name] = _BY_NAME[name].check(value)
+            self._values[name] = BY_NAME[name].check(value)
 
     def __getitem__(self, name: str) -> Any:
         return self._values[name]
@@ -146,7 +417,25 @@ class Settings(Mapping[str, Any]):
             return cls()
         except (OSError, jsonio.JsonError) as error:
             raise SettingsError(f"{path} cannot be used: {error}; mend or delete it") from error
-        return cls({name: value for name, value in values.items() if name in _BY_NAME})
+        return cls({name: value for name, value in values.items() if name in BY_NAME})
+
+
+def _check_key(text: str) -> None:
+    if text and not re.fullmatch(r"[0-9A-Fa-f]{32}", text):
+        raise SettingsError("the keys of a meter are 32 hex digits each")
+
+
+def _check_link(text: str) -> None:
+    if text:
+        parse_link(text)
+
+
+def parse_link(text: str) -> tuple[int, int, str, int]:
+    """Return (baud, data bits, parity, stop bits) of ``9600 8N1``; ``SettingsError`` if none."""
+    match = re.fullmatch(r"(\d{3,6}) ([78])([NEO])([12])", text.strip().upper())
+    if match is None:
+        raise SettingsError(f'"meter_link" is {text!r}; write speed and format such as 9600 8N1')
+    return int(match[1]), int(match[2]), match[3], int(match[4])
 
 
 def _check_zone(name: str) -> None:
@@ -154,3 +443,11 @@ def _check_zone(name: str) -> None:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
         raise SettingsError(f'"time_zone" is {name!r}; give an IANA name, Asia/Shanghai') from error
+
+
+_CHECKS: Mapping[str, Callable[[str], None]] = {
+    "time_zone": _check_zone,
+    "meter_key": _check_key,
+    "meter_auth_key": _check_key,
+    "meter_link": _check_link,
+}

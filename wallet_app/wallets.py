@@ -48,7 +48,6 @@ from wallet_app.keys.store import (
     WrongPassphrase,
 )
 from wallet_app.meter.recording import RecordingError
-from wallet_app.meter.session import MeterStatus
 from wallet_app.settings import Settings, SettingsError
 from wallet_app.trading.node import LightNodeAdapter
 from wallet_app.trading.outbox import OutboxError
@@ -392,13 +391,11 @@ class OpenWallet:
                     timetable=Timetable(length_s=stored.settings["slot_length_s"]),
                     clock=clock,
                     node=node,
-                    meter=_meter(stored.settings),
+                    meter=Meter.of(stored.settings),
                 )
             )
             stack.callback(self._running.close)
             node.start()
-            if not stored.settings["meter_port"]:
-                self._running.live.take_status(MeterStatus("none", "", tr("no meter connected")))
             self._running.__enter__()
             self._stack = stack.pop_all()
 
@@ -426,17 +423,6 @@ class OpenWallet:
 def _node_directory(stored: StoredWallet, checked: CheckedProfile) -> Path:
     # A store begins at its trust root; after the root was renewed a new one begins.
     return stored.directory / "node" / checked.root.hash.hex()[:16]
-
-
-def _meter(settings: Settings) -> Meter | None:
-    if not settings["meter_port"]:
-        return None
-    return Meter(
-        settings["meter_port"],
-        settings["meter_protocol"],
-        settings["meter_address"] or None,
-        settings["meter_interval_ms"] / 1000,
-    )
 
 
 def unlock_with_tries(

@@ -11,9 +11,21 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 
 from light_node.market.units import EnergyWh, MoneyWhTick, PriceTick
+from wallet_app.files import data_directory
+from wallet_app.meter import dlt645
+from wallet_app.meter.desk import Connection, MeterDesk
+from wallet_app.meter.dialogue import Options
+from wallet_app.meter.events import Proof as FrameProof
+from wallet_app.meter.events import Reading
+from wallet_app.meter.plausibility import Verdict
+from wallet_app.meter.ports import PortInfo
+from wallet_app.meter.session import MeterStatus
+from wallet_app.settings import Settings
+from wallet_app.trading.preferences import Preferences
 from wallet_app.trading.view import (
     AgentMode,
     Change,
@@ -31,6 +43,11 @@ from wallet_app.trading.view import (
 )
 
 DAY = datetime(2026, 6, 21, tzinfo=UTC)
+NOON = DAY + timedelta(hours=13)
+PORTS = (
+    PortInfo("/dev/ttyUSB0", "FT232R FTDI", "0403:6001:A50285BI", likely=True),
+    PortInfo("/dev/ttyUSB7", "USB Serial WCH CH34x", "1a86:7523:at 1-2", likely=True),
+)
 FLOOR, CAP = PriceTick(3800), PriceTick(11080)
 
 
@@ -244,11 +261,64 @@ def long_history(count: int) -> tuple[SlotView, ...]:
     )
 
 
+def fake_desk() -> MeterDesk:
+    """A desk with three recorded meters: the wallet's own and two of a small business."""
+    desk = MeterDesk(StillClock(), port_list=lambda: list(PORTS))
+    own = Connection("/dev/ttyUSB0", "dlt645", Options(address="202611200001"))
+    line = desk.add_own(own, lambda _: Verdict(True), lambda _: None)
+    line.adapter = "FT232R FTDI 0403:6001:A50285BI"
+    line.tap(True, dlt645.read_request("202611200001", dlt645.IMPORT_TOTAL))
+    reply = dlt645.encode("202611200001", 0x91, bytes.fromhex("0000010056341200"))
+    line.tap(False, b"\xfe\xfe\xfe\xfe" + reply)
+    line.take_status(
+        MeterStatus(
+            "reading", "/dev/ttyUSB0", "reading meter 202611200001 on /dev/ttyUSB0",
+            12_480, 9, NOON, "2400 8E1", 2_081, 1, 1,
+        )
+    )  # fmt: skip
+    line.take_reading(
+        fake_reading(
+            "202611200001", import_kwh="1234.56", export_kwh="4459.5", power_w="-1240.5",
+            power_l1_w="-1240.5", voltage_l1_v="231.4", current_l1_a="-5.361", frequency_hz="50.01",
+            import_t1_kwh="934.5", import_t2_kwh="300.06",
+        )
+    )  # fmt: skip
+    for number, power, state in (("7", "3310", "reading"), ("8", "12840.2", "silent")):
+        options = Options(address=number, profile="sdm630")
+        other = desk._add(Connection(f"/dev/ttyUSB{number}", "modbus_rtu", options))
+        status = MeterStatus(state, f"/dev/ttyUSB{number}", "no answer since 12:58:03 UTC", 800, 31)
+        other.take_status(replace(status, text="" if state == "reading" else status.text))
+        other.take_reading(fake_reading(f"sdm630-unit-{number}", power_w=power, import_kwh="88.25"))
+    return desk
+
+
+def fake_reading(meter_id: str, **values: str) -> Reading:
+    """A reading two seconds before noon, with a meter clock 17 s ahead."""
+    at = NOON - timedelta(seconds=2)
+    return Reading(
+        at, 100.0, meter_id, "dlt645", {k: Decimal(v) for k, v in values.items()}, FrameProof.BCC,
+        b"", meter_clock=(at + timedelta(seconds=17)).isoformat(),
+    )  # fmt: skip
+
+
+class StillClock:
+    """Noon of the recorded day, for ever."""
+
+    def now(self) -> datetime:
+        return NOON
+
+    def monotonic(self) -> float:
+        return 100.0
+
+
 class FakeSource:
     """Implements :class:`wallet_app.gui.source.WalletSource` over values in memory."""
 
-    def __init__(self, view: WalletView | None = None) -> None:
+    def __init__(self, view: WalletView | None = None, directory: Path | None = None) -> None:
         self.current = view or full_view()
+        self.meters = fake_desk() if view is None else MeterDesk(StillClock(), port_list=list)
+        self.directory = directory or data_directory() / "fake"
+        self.preferences = Preferences(self.directory, Settings())
         self.past: tuple[SlotView, ...] = long_history(24 * 40) + tuple(
             s for s in self.current.slots
         )

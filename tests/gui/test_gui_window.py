@@ -525,7 +525,8 @@ def test_flow_directions_are_words_too() -> None:
 
 def test_screenshots_without_a_display(qtbot: QtBot, source: FakeSource, tmp_path: Path) -> None:
     paths = app.render_screenshots(source, tmp_path / "shots", (1024, 600))
-    assert [path.name for path in paths] == ["home.png", "history.png", "trust.png"]
+    names = ["home.png", "history.png", "trust.png", "meter.png", "settings.png"]
+    assert [path.name for path in paths] == names
     pictures = [QImage(str(path)) for path in paths]
     for picture in pictures:
         assert (picture.width(), picture.height()) == (1024, 600)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from wallet_app import i18n
+from wallet_app.settings import SETTINGS
 
 PACKAGE = Path(i18n.__file__).parent
 
@@ -54,6 +55,9 @@ def used() -> dict[str, list[tuple[str, set[str] | None]]]:
     for path in sorted(PACKAGE.rglob("*.py")):
         for sentence, fields in sentences(path.read_text(encoding="utf-8"), path.name):
             result.setdefault(sentence, []).append((path.name, fields))
+    for setting in SETTINGS:
+        for text in (setting.title, setting.help):
+            result.setdefault(text, []).append(("settings.py", set()))
     return result
 
 

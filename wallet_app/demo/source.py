@@ -7,6 +7,8 @@ from datetime import datetime
 from pathlib import Path
 
 from light_node.market.units import EnergyWh, PriceTick
+from wallet_app.meter.desk import MeterDesk
+from wallet_app.trading.preferences import Preferences
 from wallet_app.trading.session import TradingSession
 from wallet_app.trading.state import sums
 from wallet_app.trading.view import AgentMode, Change, SlotView, WalletView
@@ -20,6 +22,16 @@ class DaySource:
         self._session, self._start, self._end = session, start, end
         self._lock = threading.Lock()
         self._frozen: WalletView | None = None
+
+    @property
+    def meters(self) -> MeterDesk:
+        """The session's."""
+        return self._session.meters
+
+    @property
+    def preferences(self) -> Preferences:
+        """The session's."""
+        return self._session.preferences
 
     def view(self) -> WalletView:
         """Return everything the screens show, with the day's slots and sums."""

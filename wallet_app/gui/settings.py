@@ -9,7 +9,7 @@ from light_node import jsonio
 from wallet_app import files, i18n
 
 THEMES = ("system", "light", "dark")
-PAGES = ("home", "history", "trust")
+PAGES = ("home", "history", "trust", "meter", "settings")
 _log = logging.getLogger(__name__)
 
 

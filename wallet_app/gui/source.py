@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Protocol
 
 from light_node.market.units import EnergyWh, PriceTick
+from wallet_app.meter.desk import MeterDesk
+from wallet_app.trading.preferences import Preferences
 from wallet_app.trading.view import AgentMode, Change, SlotView, WalletView
 
 
@@ -15,6 +17,16 @@ class WalletSource(Protocol):
     All of them are called from worker threads (:class:`wallet_app.gui.op.Op`), so each may block;
     whatever they raise is shown to the user as one plain line.
     """
+
+    @property
+    def meters(self) -> MeterDesk:
+        """The meters read on this machine; its own methods say which of them block."""
+        ...
+
+    @property
+    def preferences(self) -> Preferences:
+        """The wallet's settings."""
+        ...
 
     def view(self) -> WalletView:
         """Return the state of everything at this instant."""

@@ -25,7 +25,9 @@ from wallet_app.gui import icons, settings, theme
 from wallet_app.gui.feed import ALL, ViewFeed
 from wallet_app.gui.history import HistoryPage
 from wallet_app.gui.home import HomePage
+from wallet_app.gui.meter import MeterPage
 from wallet_app.gui.page import Page
+from wallet_app.gui.preferences import SettingsPage
 from wallet_app.gui.source import WalletSource
 from wallet_app.gui.strip import StatusStrip
 from wallet_app.gui.ticker import MarketTicker
@@ -81,6 +83,8 @@ class MainWindow(QMainWindow):
                 HomePage(self._theme, self._source, self.ticker),
                 HistoryPage(self._theme, self._source),
                 TrustPage(self._theme),
+                MeterPage(self._theme, self._source.meters, self._source.preferences),
+                SettingsPage(self._theme, self._source.preferences),
             )
         }
         self._stale = dict.fromkeys(self.pages, ALL)

@@ -19,7 +19,7 @@ from wallet_app.meter.capture import CaptureWriter, pieces
 from wallet_app.meter.detect import Detection, Detector, Found
 from wallet_app.meter.dialogue import PROTOCOLS, Options
 from wallet_app.meter.events import Reading
-from wallet_app.meter.plausibility import Limits, Memory, Verdict, clock_offset_s, judge
+from wallet_app.meter.plausibility import Limits, Memory, Verdict, clock_offset_s, judge, rebase
 from wallet_app.meter.ports import Link, PortFactory, PortInfo, open_port, ports
 from wallet_app.meter.rawlog import RawLog, Turn
 from wallet_app.meter.replay import ReplaySession
@@ -131,6 +131,7 @@ class MeterLine:
         own: bool = False,
         take: Taker | None = None,
         on_status: Callable[[MeterStatus], None] = lambda status: None,
+        on_reset: Callable[[], None] | None = None,
         limits: Limits | None = None,
     ) -> None:
         self.key, self.connection, self.own = key, connection, own
@@ -139,7 +140,8 @@ class MeterLine:
         self.adapter = ""
         self.replayed = False
         self._clock, self._take = clock, take
-        self._forward_status = on_status
+        self._forward_status, self._on_reset = on_status, on_reset
+        self._reset = threading.Event()
         self._limits = limits or Limits()
         self._memories: dict[str, Memory] = {}
         self._lock = threading.Lock()
@@ -205,7 +207,12 @@ class MeterLine:
             verdict = self._take(reading)
             return verdict or Verdict(False, ("not_recorded",))
         memory = self._memories.get(reading.meter_id, Memory())
-        verdict, self._memories[reading.meter_id] = judge(reading, memory, self._limits)
+        if self._reset.is_set():
+            self._reset.clear()
+            verdict, memory = rebase(reading, memory)
+        else:
+            verdict, memory = judge(reading, memory, self._limits)
+        self._memories[reading.meter_id] = memory
         return verdict
 
     # -- from the screens ------------------------------------------------------------------------
@@ -282,8 +289,10 @@ class MeterLine:
             raise DeskError(tr("no test is running"))
         return builder.finish(self.view().status)
 
-    def answered(self) -> None:
-        """Forget the question: the user has answered it."""
+    def answer(self, *, was_reset: bool) -> None:
+        """Take the user's answer; with ``was_reset`` the next reading is a new start."""
+        if was_reset:
+            (self._on_reset or self._reset.set)()
         with self._lock:
             self._question = ""
             self.version += 1
@@ -369,12 +378,23 @@ class MeterDesk:
         connection: Connection,
         take: Taker,
         on_status: Callable[[MeterStatus], None],
+        on_reset: Callable[[], None] | None = None,
     ) -> MeterLine:
-        """Add the line that feeds a wallet; the wallet runs it. One that was there is closed."""
+        """Add the line that feeds a wallet; the wallet runs it. One that was there is closed.
+
+        A line that the user connected on the same port becomes the wallet's.
+        """
+        for view in self.views():
+            same = view.connection.port == connection.port and not view.replayed
+            if view.own or same:
+                self._close(view.key)
+        return self._add(connection, own=True, take=take, on_status=on_status, on_reset=on_reset)
+
+    def remove_own(self) -> None:
+        """Close the wallet's own line; blocks until its port is given back."""
         for view in self.views():
             if view.own:
                 self._close(view.key)
-        return self._add(connection, own=True, take=take, on_status=on_status)
 
     def run(self, line: MeterLine, session: Session | None = None) -> None:
         """Start ``session``, by default one for the line's connection; ``ValueError`` if wrong."""
@@ -460,6 +480,7 @@ class MeterDesk:
         own: bool = False,
         take: Taker | None = None,
         on_status: Callable[[MeterStatus], None] = lambda status: None,
+        on_reset: Callable[[], None] | None = None,
     ) -> MeterLine:
         with self._lock:
             self._numbers += 1
@@ -471,6 +492,7 @@ class MeterDesk:
                 own=own,
                 take=take,
                 on_status=on_status,
+                on_reset=on_reset,
                 limits=self._limits,
             )
             # The wallet's own line stands first, whenever it came.

@@ -18,6 +18,7 @@ from light_node.market.slots import Slot, parse
 from light_node.market.units import EnergyWh, MoneyWhTick, PriceTick
 from light_node.mtc.timetable import Timetable
 from wallet_app.i18n import tr
+from wallet_app.meter.desk import MeterDesk
 from wallet_app.meter.recording import RecordingError
 from wallet_app.strategy.explain import explain, past_record
 from wallet_app.strategy.forecast import SlotEnergy
@@ -32,6 +33,7 @@ from wallet_app.trading.market import MarketReader, Standing
 from wallet_app.trading.messages import quote_message, read_quote, reading_message
 from wallet_app.trading.outbox import Entry, EntryState, Outbox
 from wallet_app.trading.planner import Planner
+from wallet_app.trading.preferences import Preferences
 from wallet_app.trading.state import TradingState
 from wallet_app.trading.view import AgentMode, StandingView, SuggestionView
 
@@ -65,6 +67,8 @@ class Tools:
     inverter: Inverter | None
     read_meter_now: Callable[[], None]
     wake_sender: Callable[[], None]
+    meters: MeterDesk
+    preferences: Preferences
 
 
 class Course:

@@ -8,7 +8,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from decimal import Decimal
 from typing import Any, Protocol
 
@@ -16,9 +16,10 @@ import numpy as np
 
 from light_node.clock import Clock, MarketTime
 from wallet_app.meter.events import Reading
-from wallet_app.meter.plausibility import REGISTERS, Limits, Memory, Verdict, judge
+from wallet_app.meter.plausibility import REGISTERS, Limits, Memory, Verdict, judge, rebase
 from wallet_app.meter.recording import ReadingStore
 from wallet_app.meter.session import MeterStatus
+from wallet_app.meter.words import flag_words
 from wallet_app.trading.view import LiveView
 
 _POINTS = 4000
@@ -102,14 +103,18 @@ class LiveFeed:
         day_start: Callable[[datetime], datetime],
         max_power_w: int,
         battery_capacity_wh: int,
+        zone: tzinfo | None = None,
         on_change: Callable[[], None],
         on_problem: Callable[[str], None],
     ) -> None:
-        """``day_start`` gives the start of the local day of a market time, for today's sums."""
+        """``day_start`` gives the start of the local day of a market time, for today's sums.
+
+        ``zone`` is where the meter lives, for clocks that name no zone.
+        """
         self._store, self._market_time, self._clock = store, market_time, clock
         self._day_start, self._capacity = day_start, battery_capacity_wh
         self._on_change, self._on_problem = on_change, on_problem
-        self._limits = Limits(max_power_w=max_power_w, rate=market_time.rate)
+        self._limits = Limits(max_power_w=max_power_w, rate=market_time.rate, zone=zone)
         self._memory = Memory.after(store.last_accepted())
         self._lock = threading.Lock()
         self._reading: Reading | None = self._memory.last
@@ -119,15 +124,30 @@ class LiveFeed:
         self._roof_day: tuple[datetime, int] | None = None
         self._counters: deque[tuple[float, int]] = deque(maxlen=_COUNTERS_KEPT)
         self._base: _DayBase | None = None
+        self._reset = threading.Event()
 
-    def take_reading(self, reading: Reading) -> None:
-        """Judge, record and show a reading. ``RecordingError`` passes: nothing is pretended."""
-        verdict, memory = judge(reading, self._memory, self._limits)
+    def confirm_reset(self) -> None:
+        """Take the next reading as a new start: the user says the meter was reset or exchanged."""
+        self._reset.set()
+
+    def take_reading(self, reading: Reading) -> Verdict:
+        """Judge, record and show a reading; return the verdict.
+
+        ``RecordingError`` passes: nothing is pretended.
+        """
+        if self._reset.is_set():
+            verdict, memory = rebase(reading, self._memory)
+        else:
+            verdict, memory = judge(reading, self._memory, self._limits)
         self._store.append(reading, verdict)
         self._memory = memory
+        self._reset.clear()
         if not verdict.accepted:
-            self._on_problem(", ".join(verdict.flags))
-            return
+            self._on_problem(", ".join(flag_words(flag) for flag in verdict.flags))
+            return verdict
+        if "late" in verdict.flags:
+            self._on_change()
+            return verdict
         market = self._market_time.at(reading.host_time)
         with self._lock:
             self._reading = reading
@@ -135,6 +155,7 @@ class LiveFeed:
                 self._series.append((market.timestamp(), int(reading.power_w)))
             self._count_day(market, reading, verdict)
         self._on_change()
+        return verdict
 
     def take_status(self, status: MeterStatus) -> None:
         """Show how the meter session is doing."""
@@ -178,7 +199,7 @@ class LiveFeed:
         wall = self._market_time.to_wall(start), self._market_time.to_wall(end)
         # A boundary may be interpolated between readings this far apart, as the market counts.
         gap = max(self._market_time.wall_span((end - start) / 5), timedelta(milliseconds=500))
-        found = self._store.energy_between(meter_id, *wall, max_gap=gap)
+        found = self._store.energy_between(None, *wall, max_gap=gap)
         if found is None or found.import_wh is None or found.export_wh is None:
             return None
         last = self._store.last_accepted(meter_id)

@@ -19,12 +19,14 @@ from light_node.market.slots import parse
 from light_node.market.units import EnergyWh, PriceTick
 from wallet_app.database import DatabaseError
 from wallet_app.i18n import tr
+from wallet_app.meter.desk import MeterDesk
 from wallet_app.trading.course import Course, NotNow, Tools, quote_state
 from wallet_app.trading.export import write_csv
 from wallet_app.trading.lane import Lane
 from wallet_app.trading.ledger import Ledger, LedgerEvent
 from wallet_app.trading.market import settlement_written, standing_written
 from wallet_app.trading.outbox import Entry, EntryState, OutboxError
+from wallet_app.trading.preferences import Preferences
 from wallet_app.trading.proofs import Audited, Claim, Node, Prover
 from wallet_app.trading.sender import Sender
 from wallet_app.trading.view import AgentMode, Change, Proof, SlotView, WalletView
@@ -116,9 +118,27 @@ class TradingSession:
         """Call ``callback`` from worker threads whenever something changed; return how to stop."""
         return self._state.subscribe(callback)
 
+    @property
+    def meters(self) -> MeterDesk:
+        """The meters read on this machine, the wallet's own first."""
+        return self._t.meters
+
+    @property
+    def preferences(self) -> Preferences:
+        """The wallet's settings."""
+        return self._t.preferences
+
     def set_agent(self, mode: AgentMode) -> None:
-        """Let the agent show its suggestion, ask, or act within the limits."""
+        """Let the agent show its suggestion, ask, or act within the limits; kept for later starts.
+
+        A disk that refuses costs a line of activity, not the mode.
+        """
         self._state.set_agent(mode, "")
+        try:
+            self._t.preferences.change(agent=mode.value)
+        except OSError as error:
+            why = error.strerror or type(error).__name__
+            self._state.say("error", tr("The agent's mode was not kept: {why}", why=why))
         self._state.say("info", tr("The agent's mode is now: {mode}", mode=_mode(mode)))
         if mode is AgentMode.DO:
             self._lane.put(self._look_again)

@@ -3,8 +3,9 @@
 import contextlib
 import hashlib
 import logging
+import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -20,11 +21,16 @@ from light_node.market.units import EnergyWh, MoneyWhTick, PriceTick
 from light_node.mtc.timetable import Timetable
 from wallet_app.database import DatabaseError
 from wallet_app.i18n import tr
+from wallet_app.meter.desk import Connection, MeterDesk
+from wallet_app.meter.dialogue import Options
 from wallet_app.meter.events import Origin, Reading
+from wallet_app.meter.plausibility import Limits as MeterLimits
+from wallet_app.meter.plausibility import Verdict
+from wallet_app.meter.ports import Link
 from wallet_app.meter.recording import ReadingStore, RecordingError
-from wallet_app.meter.session import MeterSession
+from wallet_app.meter.session import MeterSession, MeterStatus
 from wallet_app.meter.simulator.household import Household
-from wallet_app.settings import Settings
+from wallet_app.settings import Settings, parse_link
 from wallet_app.strategy.forecast import SlotEnergy
 from wallet_app.strategy.limits import Limits
 from wallet_app.trading.course import Tools
@@ -37,6 +43,7 @@ from wallet_app.trading.messages import admission_message
 from wallet_app.trading.network import GatewayLedger
 from wallet_app.trading.outbox import Outbox
 from wallet_app.trading.planner import Planner
+from wallet_app.trading.preferences import Preferences
 from wallet_app.trading.proofs import Node
 from wallet_app.trading.sender import Sender
 from wallet_app.trading.session import TradingSession
@@ -55,6 +62,37 @@ class Meter:
     address: str | None
     interval_s: float
     origin: Origin | None = None
+    options: Options = field(default_factory=Options)
+    link: Link | None = None
+    identity: str = ""
+
+    def connection(self) -> Connection:
+        """Return how to reach it."""
+        options = replace(self.options, address=self.address)
+        return Connection(
+            self.port, self.protocol, options, self.interval_s, self.link, self.identity
+        )
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Meter | None":
+        """Return the meter the settings name, None if they name none."""
+        if not settings["meter_port"]:
+            return None
+        link = settings["meter_link"]
+        return cls(
+            settings["meter_port"],
+            settings["meter_protocol"],
+            settings["meter_address"] or None,
+            settings["meter_interval_ms"] / 1000,
+            options=Options(
+                profile=settings["meter_profile"],
+                listen=settings["meter_mode"] == "listen",
+                key=bytes.fromhex(settings["meter_key"]),
+                auth_key=bytes.fromhex(settings["meter_auth_key"]),
+            ),
+            link=Link(*parse_link(link)) if link else None,
+            identity=settings["meter_adapter"],
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +138,8 @@ class RunningWallet:
         self._outbox = Outbox(wallet.directory / "outbox.sqlite")
         opened.callback(self._outbox.close)
         self._meter: MeterSession | None = None
+        self._meter_lock = threading.Lock()
+        self._clock = wallet.clock
         settings, market_time = wallet.settings, wallet.profile.market_time
         about = About(
             wallet.participant,
@@ -114,6 +154,17 @@ class RunningWallet:
         )
         self._state.set_agent(AgentMode(settings["agent"]), "")
         self.live = self._live_feed(wallet)
+        self.preferences = Preferences(wallet.directory, settings)
+        self.preferences.on_change(self._settings_changed)
+        self.meters = MeterDesk(
+            wallet.clock,
+            limits=MeterLimits(
+                max_power_w=3 * settings["capacity_w"],
+                rate=market_time.rate,
+                zone=settings.zone_info,
+            ),
+        )
+        opened.callback(self.meters.close)
         ledger = wallet.connect(wallet.profile, wallet.identity, wallet.clock, self._moved)
         opened.callback(ledger.close)
         lane = Lane("trading", self._report)
@@ -145,26 +196,17 @@ class RunningWallet:
             read_meter_now=self._read_meter_now,
             wake_sender=sender.wake,
             reader=MarketReader(ledger),
+            meters=self.meters,
+            preferences=self.preferences,
         )
         admission = admission_message(settings, address)
         self.session = TradingSession(self._tools, ledger, wallet.node, lane, sender, admission)
-        if wallet.meter is not None:
-            self._meter = MeterSession(
-                wallet.meter.port,
-                protocol=wallet.meter.protocol,
-                address=wallet.meter.address,
-                interval_s=wallet.meter.interval_s,
-                clock=wallet.clock,
-                on_reading=self._take_reading,
-                on_status=self.live.take_status,
-                origin=wallet.meter.origin,
-            )
+        self._chosen = wallet.meter
 
     def __enter__(self) -> "RunningWallet":
         try:
             self.session.start()
-            if self._meter is not None:
-                self._meter.start()
+            self.read_meter(self._chosen)
         except BaseException:
             self.close()
             raise
@@ -175,8 +217,7 @@ class RunningWallet:
 
     def close(self) -> None:
         """Stop meter and session, close the files; does nothing the second time."""
-        if self._meter is not None:
-            self._meter.stop()
+        self.meters.close()
         self.session.stop()
         self._files.close()
 
@@ -193,19 +234,65 @@ class RunningWallet:
             day_start=lambda moment: self._state.day(moment)[0],
             max_power_w=3 * wallet.settings["capacity_w"],
             battery_capacity_wh=wallet.settings["battery_capacity_wh"],
+            zone=wallet.settings.zone_info,
             on_change=lambda: self._state.changed(Change.LIVE),
             on_problem=lambda flags: self._state.say(
                 "warning", tr("A meter reading was set aside: {flags}", flags=flags)
             ),
         )
 
-    def _take_reading(self, reading: Reading) -> None:
+    def read_meter(self, meter: Meter | None) -> None:
+        """Read ``meter`` from now on, none if that is None; blocks until the old port is free.
+
+        What a meter's settings may get wrong is said as an activity line.
+        """
+        with self._meter_lock:
+            self._meter = None
+            self.meters.remove_own()
+            if meter is None:
+                self.live.take_status(MeterStatus("none", "", tr("no meter connected")))
+                return
+            connection = meter.connection()
+            line = self.meters.add_own(
+                connection, self._take_reading, self.live.take_status, self.live.confirm_reset
+            )
+            try:
+                session = MeterSession(
+                    connection.port,
+                    protocol=connection.protocol,
+                    address=connection.options.address,
+                    interval_s=connection.interval_s,
+                    clock=self._clock,
+                    options=connection.options,
+                    link=connection.link,
+                    identity=connection.identity,
+                    on_reading=line.take_reading,
+                    on_status=line.take_status,
+                    origin=meter.origin,
+                    tap=line.tap,
+                )
+            except ValueError as error:
+                self.meters.remove_own()
+                self.live.take_status(MeterStatus("error", connection.port, str(error)))
+                self._state.say("error", str(error))
+                return
+            self._meter = session
+            self.meters.run(line, session)
+
+    def _settings_changed(self, settings: Settings, changed: frozenset[str]) -> None:
+        if "agent" in changed:
+            self._state.set_agent(AgentMode(settings["agent"]), "")
+        if any(name.startswith("meter_") for name in changed):
+            self.read_meter(Meter.of(settings))
+
+    def _take_reading(self, reading: Reading) -> Verdict | None:
         try:
-            self.live.take_reading(reading)
+            return self.live.take_reading(reading)
         except RecordingError as error:
             # Nothing is lost that can be kept: registers go on counting and the next reading that
             # can be stored bridges the gap. But the user must know.
             self._state.say("error", str(error))
+            return None
 
     def _read_meter_now(self) -> None:
         if self._meter is not None:

@@ -189,7 +189,7 @@ def test_a_register_that_rolls_over_goes_on_counting(bench: Bench) -> None:
 def test_a_reading_that_cannot_be_true_changes_nothing_and_is_told(bench: Bench) -> None:
     bench.read(0, "100.00", w="1000")
     bench.read(1, "90.00", w="9999")
-    assert bench.problems == ["register_back"]
+    assert bench.problems == ["the register stepped back"]
     assert bench.feed.view().grid_power_w == 1_000
     assert len(bench.feed.series()) == 1
 

@@ -23,7 +23,7 @@ from wallet_app.trading.ledger import LedgerEvent, Outcome
 from wallet_app.trading.outbox import Entry, EntryState, Outbox, OutboxError
 from wallet_app.trading.proofs import Claim, Proven, Prover
 from wallet_app.trading.sender import Sender
-from wallet_app.trading.view import Proof, TrustView
+from wallet_app.trading.view import Change, Proof, TrustView
 
 
 def ours() -> set[threading.Thread]:
@@ -318,7 +318,7 @@ def test_a_wallet_whose_peer_is_down_runs_says_so_and_stops(tmp_path: Path) -> N
     ledger.open_error = Unavailable("no peer answers")
     said = threading.Event()
     running = setup.RunningWallet(wallet(tmp_path, ledger))
-    running.session.subscribe(lambda _: said.set())
+    running.session.subscribe(lambda what: said.set() if Change.EVENT in what else None)
     with running:
         assert said.wait(20)
         view = running.session.view()
