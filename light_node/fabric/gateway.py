@@ -55,7 +55,7 @@ from light_node.fabric.pb import (
     lifecycle_pb2,
     orderer_pb2,
 )
-from light_node.fabric.peers import Link, Peers
+from light_node.fabric.peers import LOOK_ROUND_S, Link, Peers
 from light_node.fabric.proposal import NONCE_BYTES, Proposal, build_proposal, is_transaction_id
 from light_node.fabric.transaction import (
     EndorsementPolicy,
@@ -113,6 +113,7 @@ class Gateway:
         if not isinstance(peers, Peers):
             peers = Peers([Link("the peer", identity.msp_id, peers)], monotonic=clock.monotonic)
         self._peers = peers
+        self._planned = False  # whether to leave the choice of endorsers to the gateway always
         self._unsubscribe = peers.subscribe(self._moved)
         self._lock = threading.Lock()
         self._policies: dict[str, EndorsementPolicy] = {}
@@ -150,7 +151,7 @@ class Gateway:
         chaincode says no, another ``FabricError`` otherwise.
         """
 
-        def attempt() -> bytes:
+        def attempt(within: float) -> bytes:
             proposal = self._propose(chaincode, function, args, transient)
             request = gateway_pb2.EvaluateRequest(
                 transaction_id=proposal.transaction_id,
@@ -158,7 +159,6 @@ class Gateway:
                 proposed_transaction=proposal.signed,
                 target_organizations=organizations,
             )
-            within = self._share(self._deadlines.evaluate)
             answer = self._call(EVALUATE, request, "evaluate", within, proposal)
             response = answer.result
             if response.status >= 400:
@@ -208,15 +208,15 @@ class Gateway:
         """
         policy = self._policy_of(chaincode)
 
-        def attempt() -> Endorsed:
+        def attempt(within: float) -> Endorsed:
+            named = list(organizations) or self._serving()
             proposal = self._propose(chaincode, function, args, transient)
             request = gateway_pb2.EndorseRequest(
                 transaction_id=proposal.transaction_id,
                 channel_id=self._channel_id,
                 proposed_transaction=proposal.signed,
-                endorsing_organizations=organizations,
+                endorsing_organizations=named,
             )
-            within = self._share(self._deadlines.endorse)
             answer = self._call(ENDORSE, request, "endorse", within, proposal)
             try:
                 checked = check_prepared(
@@ -225,6 +225,13 @@ class Gateway:
             except UntrustedResponse as error:
                 if error.point == 6:  # the organisations may have changed: fetch anew next time
                     self._forget_policies()
+                    if named and not organizations:
+                        # Those that serve are too few for this policy: the gateway's plan it is.
+                        self._planned = True
+                        raise Unavailable(
+                            "endorse: too few organisations' peers answer; try again when they do",
+                            stage="endorse",
+                        ) from error
                 raise
             envelope = sign_payload(self._identity, checked.payload)
             return Endorsed(
@@ -247,11 +254,11 @@ class Gateway:
             prepared_transaction=read_envelope(endorsed.envelope),
         )
         self._repeat(
-            lambda: self._call(
+            lambda within: self._call(
                 SUBMIT,
                 request,
                 "submit",
-                self._share(self._deadlines.submit),
+                within,
                 transaction_id=endorsed.transaction_id,
             ),
             self._deadlines.submit,
@@ -444,9 +451,9 @@ class Gateway:
             self._policies.clear()
             self._config = self._given_config
 
-    def _share(self, within: float) -> float:
-        """Return how long one of several peers may take, so that time is left for the next."""
-        return within if len(self._peers.links) == 1 else within / 2
+    def _serving(self) -> Sequence[str]:
+        """Return whom to name as endorsers: nobody, unless some organisation's peers are silent."""
+        return () if self._planned else self._peers.serving_organizations()
 
     def _failed(self, link: Link, error: FabricError) -> None:
         """Move on where another peer may do better than ``link``."""
@@ -479,29 +486,38 @@ class Gateway:
         except ValueError as error:  # what grpc raises on a channel its owner has closed
             raise Unavailable("the connection was closed", stage=stage) from error
 
-    def _repeat(self, attempt: Callable[[], T], within: float, *, only_overload: bool = False) -> T:
+    def _repeat(
+        self, attempt: Callable[[float], T], within: float, *, only_overload: bool = False
+    ) -> T:
         """Run ``attempt`` again while the peer is overloaded, and after a loss at the next peer.
 
-        With a single peer once more at that one, unless it took all the time there was.
+        With a single peer once more at that one, unless it took all the time there was. Of several
+        the first has a quarter of the time and the next half of it: ``attempt`` is given how long.
         """
         until = self._clock.monotonic() + within
-        most = max(2, len(self._peers.links))
+        several = len(self._peers.links) > 1
+        share = within / (2 if only_overload else 4) if several else within
         tries = 0
         while True:
             asked = self._peers.current
             try:
-                return attempt()
+                return attempt(share)
             except (Unavailable, EvaluateError, EndorseError) as error:
                 tries += 1
                 moved = self._peers.current is not asked
                 if isinstance(error, Overloaded):
                     again = True
-                elif isinstance(error, Unavailable) and not isinstance(error, TimedOut):
-                    again = tries < most and not only_overload
+                elif only_overload or tries >= max(2, len(self._peers.links)):
+                    again = False
                 else:
-                    again = moved and tries < most and not only_overload
+                    again = moved or not isinstance(error, TimedOut | EvaluateError | EndorseError)
                 left = until - self._clock.monotonic()
                 if not again or left <= 0 or self._pace.stopped:
                     raise
-                if not moved:
+                if isinstance(error, TimedOut):
+                    # Some peer is silent, perhaps not the one asked: learn which before going on.
+                    self._peers.await_comparison(min(LOOK_ROUND_S, left))
+                elif not moved:
                     self._pace.pause(tries - 1, left)
+            if several:
+                share = min(within / 2, max(left, 1.0))

@@ -34,7 +34,9 @@ WATCH_EVERY_S = 10.0
 HOLD_S = 10.0
 """Seconds for which a peer is not returned to after a call to it failed."""
 _GRACE_S = 5.0  # a peer may commit this much later than the others before it counts as behind
-_ASK_S = 2.0
+_ASK_S, _PAUSE_S = 2.0, 1.0
+LOOK_ROUND_S = _ASK_S + _PAUSE_S + 1.0
+"""Seconds within which a comparison asked for by :attr:`Peers.trouble` has been made."""
 
 _log = logging.getLogger(__name__)
 
@@ -88,6 +90,10 @@ class Peers:
         self._lock = threading.Lock()
         self._listeners: list[Callable[[Link], None]] = []
         self._owned: list[grpc.Channel] = []
+        self._serving: tuple[str, ...] = ()
+        self._comparisons = 0
+        self._compared = threading.Condition(self._lock)
+        self._watched = False
         self.trouble = threading.Event()
         """Set when a call failed: :class:`PeerWatch` then compares at once."""
 
@@ -136,6 +142,38 @@ class Peers:
         with self._lock:
             at = self._failed_at.get(link)
         return at is not None and self._monotonic() - at < HOLD_S
+
+    def serving_organizations(self) -> tuple[str, ...]:
+        """Return the organisations to endorse while another's peers are silent or stand still.
+
+        Empty when all serve, when nothing was compared yet, and when fewer than two are left: then
+        the gateway's own plan is as good as any. A gateway alone would try the silent peers until
+        gossip has noticed, half a minute later (docs/fabric-protocol.md 7.4).
+        """
+        return self._serving
+
+    def found(self, serving: Sequence[Link]) -> None:
+        """Take note of a comparison: which peers serve."""
+        there = {link.msp_id for link in serving}
+        some = 1 < len(there) < len({link.msp_id for link in self.links})
+        with self._compared:
+            self._serving = tuple(sorted(there)) if some else ()
+            self._comparisons += 1
+            self._compared.notify_all()
+
+    def watched(self, watched: bool) -> None:
+        """Say whether somebody compares the peers, so that it is worth waiting for."""
+        with self._compared:
+            self._watched = watched
+            self._compared.notify_all()
+
+    def await_comparison(self, timeout: float) -> None:
+        """Wait until the peers have been compared once more; at most ``timeout`` seconds."""
+        with self._compared:
+            before = self._comparisons
+            self._compared.wait_for(
+                lambda: self._comparisons > before or not self._watched, timeout
+            )
 
     def take(self, link: Link, instead_of: Link) -> bool:
         """Ask ``link`` from now on, if it is still ``instead_of`` that is asked; True if so."""
@@ -199,11 +237,13 @@ class PeerWatch:
     def start(self) -> None:
         """Start watching; with a single peer there is nothing to watch."""
         if len(self._peers.links) > 1:
+            self._peers.watched(True)
             self._thread.start()
 
     def stop(self) -> None:
         """Stop watching."""
         self._stopping.set()
+        self._peers.watched(False)
         self._peers.trouble.set()
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
             self._thread.join(5.0)
@@ -213,6 +253,7 @@ class PeerWatch:
         found = self._heights(self._peers.links)
         serving = [link for link, height in found.items() if height >= self._common]
         rested = [link for link in serving if not self._peers.held(link)]
+        self._peers.found(serving)
         current = self._peers.current
         best = next((link for link in self._peers.links if link in (rested or serving)), current)
         if best is not current:
@@ -237,7 +278,7 @@ class PeerWatch:
             if self._stopping.is_set():
                 return
             self.compare()
-            self._stopping.wait(1.0)  # at most one comparison a second, however much fails
+            self._stopping.wait(_PAUSE_S)  # at most one comparison a second, however much fails
 
 
 def _height_of_two(found: dict[Link, int]) -> int:

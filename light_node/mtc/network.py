@@ -25,7 +25,7 @@ from light_node.fabric.profile import NetworkProfile
 CERTIFICATE, KEY, MSP_ID = "cert.pem", "key.pem", "msp_id"
 _MAX_FILE_BYTES = 64 * 1024
 # A step that hangs must not take the next round's time as well.
-_DEADLINES = Deadlines(evaluate=5.0, endorse=10.0, submit=5.0, commit=20.0)
+_DEADLINES = Deadlines(evaluate=10.0, endorse=20.0, submit=10.0, commit=20.0)
 
 _log = logging.getLogger(__name__)
 

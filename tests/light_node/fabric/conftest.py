@@ -223,6 +223,7 @@ class FakePeer:
     calls: list[str] = field(default_factory=list)
     proposals: list[Any] = field(default_factory=list)
     submitted: list[bytes] = field(default_factory=list)
+    asked_organizations: list[tuple[str, ...]] = field(default_factory=list)
     statuses: dict[str, tuple[int, int]] = field(default_factory=dict)
     commit_code: int = 0
     commit_on_submit: bool = True
@@ -292,6 +293,7 @@ class FakePeer:
     def _endorse(self, request: Any, context: grpc.ServicerContext) -> Any:
         opened = open_proposal(request.proposed_transaction)
         self.proposals.append(opened)
+        self.asked_organizations.append(tuple(request.endorsing_organizations))
         self._play("endorse", context)
         payload = transaction.response_payload(
             opened.proposal_hash,

@@ -211,6 +211,60 @@ def test_a_commit_that_is_not_there_yet_moves_nobody(gateway: Gateway, peers: Pe
     assert name(peers) == "peer0"
 
 
+# -- silent peers of other organisations -----------------------------------------------------------
+
+
+def test_while_an_organisation_is_silent_the_others_are_named(
+    gateway: Gateway, three: list[Any], peers: Peers
+) -> None:
+    gateway.endorse("market", "f")
+    peers.found(peers.links[:2])
+    gateway.endorse("market", "f")
+    gateway.endorse("market", "f", organizations=["Org3MSP"])
+    peers.found(peers.links)
+    gateway.endorse("market", "f")
+    peers.found(peers.links[:1])  # one alone: the gateway may know better
+    gateway.endorse("market", "f")
+    assert three[0].asked_organizations == [(), ("Org1MSP", "Org2MSP"), ("Org3MSP",), (), ()]
+
+
+def test_organisations_that_are_too_few_for_the_policy_are_named_once(
+    gateway: Gateway, three: list[Any], peers: Peers, consortium: Any
+) -> None:
+    peers.found(peers.links[:2])
+
+    def answer_by_plan(context: grpc.ServicerContext) -> None:
+        for fake in three:
+            fake.endorsers = consortium.peers[:2]
+
+    for fake in three:
+        fake.endorsers = consortium.peers[:1]
+    three[0].scripts["endorse"] = [lambda context: None, answer_by_plan]
+    assert gateway.endorse("market", "f").result == b'{"ok":true}'
+    assert three[0].asked_organizations == [("Org1MSP", "Org2MSP"), ()]
+
+
+def test_after_a_timeout_the_comparison_is_awaited(
+    gateway: Gateway, three: list[Any], peers: Peers, kit: Any
+) -> None:
+    asked = threading.Event()
+
+    def compare() -> None:
+        asked.wait()
+        peers.trouble.wait()
+        peers.found([peers.links[1], peers.links[2]])
+
+    peers.watched(True)
+    comparing = threading.Thread(target=compare)
+    comparing.start()
+    three[0].scripts["endorse"] = [
+        lambda context: (asked.set(), context.abort(CODE.DEADLINE_EXCEEDED, "slow"))
+    ]
+    assert gateway.endorse("market", "f").result == b'{"ok":true}'
+    comparing.join()
+    assert three[1].asked_organizations == [("Org2MSP", "Org3MSP")]
+
+
 # -- events ----------------------------------------------------------------------------------------
 
 
