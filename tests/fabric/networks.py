@@ -40,11 +40,16 @@ def need_binaries(ordering: str = "raft") -> Binaries:
 
 @contextmanager
 def fabric_network(
-    directory: Path, ordering: str, *, kv: bool = True, batch_timeout_ms: int = 100
+    directory: Path,
+    ordering: str,
+    *,
+    kv: bool = True,
+    batch_timeout_ms: int = 100,
+    host: str = "127.0.0.1",
 ) -> Iterator[FabricClients]:
     """Run a network in ``directory`` and stop it afterwards; skips where Fabric is not."""
     need_binaries(ordering)
-    options = UpOptions(ordering == "bft", batch_timeout_ms, kv=kv)
+    options = UpOptions(ordering == "bft", batch_timeout_ms, kv=kv, host=host)
     with FabricNet(directory, SystemClock()) as net:
         try:
             net.up(options, lambda _: None)
