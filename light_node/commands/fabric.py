@@ -42,7 +42,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     up.add_argument(
         "--kv", action="store_true", help="deploy the chaincode kv too, for tests of the network"
     )
-    up.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
+    up.add_argument("--host", help="address a new network listens on (127.0.0.1)")
     down = _action(actions, "down", "stop every process of the network", _down)
     down.add_argument(
         "--purge", action="store_true", help="remove the directory too: ledgers, keys, logs"

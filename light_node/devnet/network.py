@@ -58,11 +58,14 @@ _USERS: tuple[tuple[str, str, tuple[Attribute, ...]], ...] = (
 """The identities of each organisation whose keys lie in ``users/``: id, type, attributes."""
 
 
+DEFAULT_HOST = "127.0.0.1"
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """What a start asks for; None where a later start takes what the first one set."""
 
-    host: str = "127.0.0.1"
+    host: str | None = DEFAULT_HOST
     base_port: int | None = None
     raft: bool = False
     batch_timeout_ms: int | None = None
@@ -101,7 +104,7 @@ def open_network(
 
 def _create(store: Store, options: Options, now: datetime, random: Random) -> None:
     base_port = DEFAULT_BASE_PORT if options.base_port is None else options.base_port
-    layout = plan(options.host, base_port, bft=not options.raft)
+    layout = plan(options.host or DEFAULT_HOST, base_port, bft=not options.raft)
     credentials = materials.create(layout, now)
     for name, credential in credentials.items():
         store.add_credential(name, credential.certificate_pem, credential.key_pem)
@@ -162,7 +165,7 @@ def _check_options(network: Network, options: Options) -> None:
             f"the network in {network.directory} is configured for ports from "
             f"{layout.base_ports[0]}: leave out --base-port, or use another directory"
         )
-    if options.host != layout.host:
+    if options.host not in (None, layout.host):
         raise DirectoryError(
             f"the network in {network.directory} is configured for host {layout.host}: "
             f"use --host {layout.host}, or another directory"

@@ -63,7 +63,7 @@ class UpOptions:
     bft: bool | None = None
     batch_timeout_ms: int | None = None
     kv: bool = False
-    host: str = "127.0.0.1"
+    host: str | None = None
 
 
 class FabricNet:
@@ -405,7 +405,11 @@ class FabricNet:
             store = Store.open(self.directory / "keys")
             try:
                 opened = devnet_network.open_network(
-                    self.directory, Options(), store, self._clock.now(), secrets.token_bytes
+                    self.directory,
+                    Options(host=None),
+                    store,
+                    self._clock.now(),
+                    secrets.token_bytes,
                 )
                 authority.serve(opened, store, self._clock, announce)
             finally:

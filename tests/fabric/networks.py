@@ -45,7 +45,7 @@ def fabric_network(
     *,
     kv: bool = True,
     batch_timeout_ms: int = 100,
-    host: str = "127.0.0.1",
+    host: str | None = None,
 ) -> Iterator[FabricClients]:
     """Run a network in ``directory`` and stop it afterwards; skips where Fabric is not."""
     need_binaries(ordering)

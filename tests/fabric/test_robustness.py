@@ -222,7 +222,8 @@ def test_a_node_whose_disk_is_full(fabric: FabricClients, home: Household, node:
         home.trade(1)
         fill()
         say(f"12 commits with {node}'s disk full", home.trade(12))
-        assert Path(data / "filler").stat().st_size > 0
+        until(lambda: held_up(fabric.net, node), f"the end of {node}'s room")
+        write(f"{node}: {'ended' if fabric.net.processes.pid(node) is None else 'stands still'}")
     fabric.net.up(UpOptions(), lambda _: None)
     home.trade(1)
     home.check()
@@ -230,6 +231,13 @@ def test_a_node_whose_disk_is_full(fabric: FabricClients, home: Household, node:
         lambda: len({h for h in heights(fabric.net).values() if h is not None}) == 1,
         f"the blocks {node} lacked",
     )
+
+
+def held_up(net: FabricNet, node: str) -> bool:
+    """Whether a node ended, or has fewer blocks than another."""
+    found = heights(net)
+    own = found.pop(node)
+    return own is None or own < max(h for h in found.values() if h is not None)
 
 
 @contextmanager
@@ -246,7 +254,7 @@ def small_disk(net: FabricNet, node: str, data: Path) -> Iterator[Callable[[], N
         def fill() -> None:
             with (data / "filler").open("wb", buffering=0) as file, suppress(OSError):
                 while True:
-                    file.write(bytes(65536))
+                    file.write(bytes(4096))
 
         yield fill
         (data / "filler").unlink()

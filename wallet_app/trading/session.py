@@ -33,6 +33,7 @@ from wallet_app.trading.view import AgentMode, Change, Proof, SlotView, WalletVi
 
 _log = logging.getLogger(__name__)
 _RETRY_S = 2.0
+_REFUSALS = 3  # times an event's queries may be refused before that is believed
 _AGAIN = timedelta(seconds=2)
 _COMMAND_S = 10.0
 _EVENTS_BLOCK = "events_block"
@@ -272,23 +273,31 @@ class TradingSession:
         elif slot.phase is LedgerPhase.SETTLED:
             self._settled(slot.slot, None)
 
-    def _take(self, event: LedgerEvent) -> None:
+    def _take(self, event: LedgerEvent, refusals: int = 0) -> None:
         """Deal with one event, then remember that it was dealt with.
 
         An event whose queries found nobody is kept and tried again; until then a restart begins
-        at its block.
+        at its block. So is, a few times, one whose queries the contract refused: a peer sends a
+        block's events a moment before it has applied the block, and another peer, asked in place
+        of one that died, may be a block behind.
         """
         slot_id, transaction = event.payload.get("slot"), event.transaction_id
         try:
             if isinstance(slot_id, str):
                 self._dispatch(event, slot_id)
-        except (ContractRefused, jsonio.JsonError) as error:
+        except jsonio.JsonError as error:
             self._unanswered(error)  # asking again would bring the same answer
         except FabricError as error:
-            self._owed[transaction] = event.block
-            self._unanswered(error)
-            self._again(f"event|{transaction}|{event.name}", lambda: self._take(event))
-            return
+            refused = isinstance(error, ContractRefused)
+            if not refused or refusals == _REFUSALS:
+                self._unanswered(error)
+            if not refused or refusals < _REFUSALS:
+                self._owed[transaction] = event.block
+                self._again(
+                    f"event|{transaction}|{event.name}",
+                    lambda: self._take(event, refusals + refused),
+                )
+                return
         self._owed.pop(transaction, None)
         self._newest = max(self._newest, event.block)
         # The block may hold further events, so the next start reads it again: handlers repeat

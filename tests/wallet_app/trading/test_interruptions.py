@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from light_node.contract.stub import split_composite_key
-from light_node.fabric.errors import EndorseError, Unavailable
+from light_node.fabric.errors import ContractRefused, EndorseError, Unavailable
 from light_node.market.units import EnergyWh, PriceTick
 from tests.light_node.conftest import trader_identity
 from tests.wallet_app.trading.house import SLOT, TIMETABLE, House, Killed, Market
@@ -263,6 +263,47 @@ def test_events_whose_queries_find_nobody_are_dealt_with_later(
     assert (
         house.session.view().money.balance == market.ask("GetAccount", house.participant)["balance"]
     )
+
+
+@pytest.mark.parametrize("function", ["GetSlot", "GetStanding", "GetClearing", "GetSettlement"])
+def test_a_peer_that_has_not_applied_the_block_of_its_event_yet_is_asked_again(
+    market: Market, house: House, monkeypatch: pytest.MonkeyPatch, function: str
+) -> None:
+    house.start()
+    market.run_to(TIMETABLE.opens(SLOT) - timedelta(minutes=1))
+    evaluate, late = house.ledger.evaluate, set[tuple[str, ...]]()
+
+    def behind(called: str, *arguments: str) -> Any:
+        if called == function and (called, *arguments) not in late:
+            late.add((called, *arguments))
+            raise ContractRefused(404, "NOT_FOUND", "no such slot yet")
+        return evaluate(called, *arguments)
+
+    monkeypatch.setattr(house.ledger, "evaluate", behind)
+    live(market, house)
+    slot = house.slot()
+    assert late
+    assert (slot.phase, slot.proof) == (Phase.SETTLED, Proof.AGREED)
+    assert not any("does not answer" in text for text in house.said("warning"))
+
+
+def test_a_refusal_that_stays_is_said_and_left(
+    market: Market, house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.start()
+    market.run_to(TIMETABLE.opens(SLOT) - timedelta(minutes=1))
+    evaluate = house.ledger.evaluate
+
+    def refuse(called: str, *arguments: str) -> Any:
+        if called == "GetStanding":
+            raise ContractRefused(404, "NOT_FOUND", "no such round")
+        return evaluate(called, *arguments)
+
+    monkeypatch.setattr(house.ledger, "evaluate", refuse)
+    live(market, house)
+    assert any("NOT_FOUND" in text for text in house.said("warning"))
+    newest = max(event.block for event in market.channel.events)
+    assert house.running._history.fact("events_block") == str(newest)
 
 
 def test_replayed_events_change_nothing_and_say_nothing(market: Market, house: House) -> None:
