@@ -115,9 +115,10 @@ class ThreadExchange:
 
     def ask(self, request: ChaincodeMessage) -> ChaincodeMessage:
         """Send ``request`` over the loop and wait for the answer."""
+        # In this order: a failure that comes between the two lines is seen here or by ``get``.
+        self._awaiting = True
         if self._failure is not None:
             raise self._failure
-        self._awaiting = True
         self._loop.call_soon_threadsafe(self._send, request)
         answer = self._answers.get()
         if isinstance(answer, Exception):

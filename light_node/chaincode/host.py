@@ -94,10 +94,6 @@ class Host:
         """Return the name ``function`` is counted under."""
         return function.decode("ascii") if function in self.service.functions else OTHER
 
-    def on_loop(self, work: Callable[..., None], *arguments: object) -> None:
-        """Run ``work`` on the event loop soon; callable from any thread."""
-        self._loop.call_soon_threadsafe(work, *arguments)
-
     def later(self, seconds: float, work: Callable[[], None]) -> asyncio.TimerHandle:
         """Run ``work`` on the event loop after ``seconds``."""
         return self._loop.call_later(seconds, work)
