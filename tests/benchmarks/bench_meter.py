@@ -1,12 +1,15 @@
-"""Decoding speed of the meter parsers, and what a busy set of meters costs of one core.
+"""Decoding speed of the meter parsers, beside other libraries, and the cost of a set of meters.
 
-Telegrams are built by the simulator; a telegram counts when it came out as a reading.
+Telegrams are built by the simulator; a telegram counts when it came out as a reading. The other
+libraries (see ``meter_libraries``) take turns with ours within one run, so that the ratio holds on
+a busy machine too; those that are not installed are named and skipped.
 """
 
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from tests.benchmarks.meter_libraries import Decode, installed
 from wallet_app.meter import dlt645, dlt698, modbus
 from wallet_app.meter.dlms import DlmsParser
 from wallet_app.meter.events import Frame, StreamParser
@@ -17,6 +20,7 @@ from wallet_app.meter.simulator.home import HomeState
 from wallet_app.meter.sml import SmlParser
 
 SECONDS = 0.5
+TURNS = 60
 STATE = HomeState(datetime(2026, 6, 21, tzinfo=UTC), 2000, 500, 0, 0, 12_345_678, 9_999, 231.04)
 REQUEST = modbus.Request(1, 4, 0x34, 0x18)
 
@@ -67,16 +71,41 @@ def rate(parser: StreamParser, telegram: bytes) -> float:
     return count / elapsed
 
 
+def beside(parser: StreamParser, decode: Decode, telegram: bytes) -> tuple[float, float]:
+    """Return the best µs per telegram of (our parser, the other's ``decode``), in turns."""
+    best_ours = best_other = float("inf")
+    batch = 50
+    for _ in range(TURNS):
+        began = time.perf_counter()
+        for _ in range(batch):
+            parser.feed(telegram)
+        ours = time.perf_counter()
+        for _ in range(batch):
+            decode(telegram)
+        ended = time.perf_counter()
+        best_ours = min(best_ours, (ours - began) / batch)
+        best_other = min(best_other, (ended - ours) / batch)
+    return 1e6 * best_ours, 1e6 * best_other
+
+
 def run() -> None:
-    """Print µs per telegram and MB/s, and the share of a core of one telegram a second."""
+    """Print µs per telegram and MB/s, other libraries beside them, and the cost of ten meters."""
     print(f"{'protocol':<12} {'bytes':>6} {'µs each':>9} {'MB/s':>7}   one a second: % of a core")
     for name, (make, telegram) in cases().items():
         each = rate(make(), telegram)
         speed = each * len(telegram) / 1e6
         print(f"{name:<12} {len(telegram):>6} {1e6 / each:>9.1f} {speed:>7.2f}   {100 / each:.4f}")
+    print(f"\n{'protocol':<12} {'library':<12} {'ours µs':>9} {'theirs µs':>10}   theirs / ours")
+    for name, (make, telegram) in cases().items():
+        for library, decode, why in installed(name, telegram):
+            if decode is None:
+                print(f"{name:<12} {library:<12} skipped: {why}")
+                continue
+            ours, theirs = beside(make(), decode, telegram)
+            print(f"{name:<12} {library:<12} {ours:>9.1f} {theirs:>10.1f}   {theirs / ours:.1f}")
     speeds = {name: rate(*_ready(name)) for name in ("dsmr_p1", "modbus_rtu")}
     share = 100 / speeds["dsmr_p1"] + 1000 / speeds["modbus_rtu"]
-    print(f"\none P1 telegram and ten Modbus replies a second: {share:.3f} % of a core")
+    print(f"\none P1 telegram and ten Modbus replies a second, decoding: {share:.3f} % of a core")
 
 
 def _ready(name: str) -> tuple[StreamParser, bytes]:

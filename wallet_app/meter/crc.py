@@ -1,40 +1,60 @@
-"""The 16-bit CRCs of the meter protocols, all reflected, one table each."""
+"""The 16-bit CRCs of the meter protocols, all reflected.
+
+Those with the CCITT polynomial go through ``binascii.crc_hqx``, which is the same polynomial from
+the other end: the bits of every byte, and of the result, are turned round. The others take two
+bytes at a time from a table of 65,536, made at the first use.
+"""
+
+import struct
+from binascii import crc_hqx
+from functools import cache
+
+_TURNED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
-def _table(polynomial: int) -> tuple[int, ...]:
-    result = []
-    for byte in range(256):
-        value = byte
-        for _ in range(8):
-            value = value >> 1 ^ (polynomial if value & 1 else 0)
-        result.append(value)
-    return tuple(result)
-
-
-_CCITT, _IBM = _table(0x8408), _table(0xA001)
-
-
-def _run(table: tuple[int, ...], value: int, data: bytes | bytearray) -> int:
-    for byte in data:
-        value = value >> 8 ^ table[(value ^ byte) & 0xFF]
-    return value
+def _turned(value: int) -> int:
+    return _TURNED[value & 0xFF] << 8 | _TURNED[value >> 8]
 
 
 def x25(data: bytes | bytearray) -> int:
     """Return CRC-16/X-25 (SML, HDLC, DL/T 698)."""
-    return _run(_CCITT, 0xFFFF, data) ^ 0xFFFF
+    return _turned(crc_hqx(data.translate(_TURNED), 0xFFFF)) ^ 0xFFFF
 
 
 def kermit(data: bytes | bytearray) -> int:
     """Return CRC-16/KERMIT (a few SML meters use it instead of X-25)."""
-    return _run(_CCITT, 0, data)
+    return _turned(crc_hqx(data.translate(_TURNED), 0))
 
 
 def arc(data: bytes | bytearray) -> int:
     """Return CRC-16/ARC (DSMR P1)."""
-    return _run(_IBM, 0, data)
+    return _ibm(0, data)
 
 
 def modbus(data: bytes | bytearray) -> int:
     """Return CRC-16/MODBUS."""
-    return _run(_IBM, 0xFFFF, data)
+    return _ibm(0xFFFF, data)
+
+
+def _ibm(value: int, data: bytes | bytearray) -> int:
+    table = _table()
+    for word in struct.unpack_from(f"<{len(data) // 2}H", data):
+        value = table[value ^ word]
+    if len(data) % 2:
+        value = value >> 8 ^ _byte((value ^ data[-1]) & 0xFF)
+    return value
+
+
+def _byte(value: int) -> int:
+    for _ in range(8):
+        value = value >> 1 ^ (0xA001 if value & 1 else 0)
+    return value
+
+
+@cache
+def _table() -> tuple[int, ...]:
+    """Return what two bytes do to the CRC, by their XOR with it."""
+    one = [_byte(value) for value in range(256)]
+    pairs = ((first, second) for second in range(256) for first in range(256))
+    # The first byte goes through the table, the second meets what that left of the high half.
+    return tuple(one[first] >> 8 ^ one[(second ^ one[first]) & 0xFF] for first, second in pairs)

@@ -8,9 +8,10 @@ Reading only, by construction: :func:`read_request` refuses identifiers that are
 and no function builds any other command.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 
 from wallet_app.meter.events import Event, Frame, Problem, Proof, StreamParser, Value
 
@@ -228,20 +229,20 @@ def _decode_data(
         events.append(Problem("length", at, raw, "the reply names no data identifier"))
         return
     di, payload = int.from_bytes(data[:size], "little"), data[size:]
-    details["di"] = f"{di:0{2 * size}X}"
+    details["di"] = data[size - 1 :: -1].hex().upper()
     more = raw[8] & _MORE
     if more:
         details["more_follows"] = 1
-    find = _quantities_1997 if size == 2 else _quantities
-    quantities = find(di, len(payload))
-    held = sum(q.size for q in quantities)
-    if _is_block(di, size) and held + 1 == len(payload) and payload[-1] == _BLOCK_END:
+    quantities, held = _layout(size, di, len(payload))
+    if held + 1 == len(payload) and payload[-1] == _BLOCK_END and _is_block(di, size):
         payload = payload[:-1]
     if quantities and (held > len(payload) or (held < len(payload) and not more)):
         text = f"{len(payload)} bytes of data do not fit the identifier {details['di']}"
         events.append(Problem("length", at, raw, text))
         return
-    values, normalized, position = [], {}, 0
+    values: list[Value] = []
+    normalized: dict[str, Decimal] = {}
+    position = 0
     for quantity in quantities:
         part = payload[position : position + quantity.size]
         position += quantity.size
@@ -253,9 +254,17 @@ def _decode_data(
         if value is not None:
             values.append(Value(quantity.code, value, quantity.unit))
             if quantity.key:
-                normalized[quantity.key] = value.scaleb(quantity.shift)
+                normalized[quantity.key] = value.scaleb(quantity.shift) if quantity.shift else value
     frame = _frame("data", raw, at, address, details, tuple(values), normalized)
     events.append(frame)
+
+
+@lru_cache(256)
+def _layout(size: int, di: int, length: int) -> tuple[Sequence[Quantity], int]:
+    """Return what ``length`` bytes behind an identifier of ``size`` are made of, and how many."""
+    find = _quantities_1997 if size == 2 else _quantities
+    quantities = find(di, length)
+    return quantities, sum(quantity.size for quantity in quantities)
 
 
 def _is_block(di: int, size: int) -> bool:
@@ -266,14 +275,13 @@ def bcd(part: bytes, places: int, *, signed: bool) -> Decimal | None:
     """Return packed BCD, low byte first, as a number; None if all FF; ``ValueError`` if not BCD."""
     if part.count(0xFF) == len(part):
         return None
-    number = int.from_bytes(part, "little")
-    negative = signed and number >> (8 * len(part) - 1)
+    digits = part[::-1].hex()
+    negative = signed and digits[0] >= "8"
     if negative:
-        number &= (1 << (8 * len(part) - 1)) - 1
-    digits = f"{number:0{2 * len(part)}x}"
+        digits = f"{int(digits[0], 16) - 8}{digits[1:]}"
     if not digits.isdecimal():
         raise ValueError("a digit above 9")
-    value = Decimal(int(digits)).scaleb(-places)
+    value = Decimal(f"{digits[:-places]}.{digits[-places:]}" if places else digits)
     return -value if negative and value else value
 
 

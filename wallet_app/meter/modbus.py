@@ -7,7 +7,7 @@ be read together with the request and a register profile. Only the two read func
 import math
 import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -17,6 +17,7 @@ from wallet_app.meter.events import Event, Frame, Problem, Proof, StreamParser, 
 PROTOCOL = "modbus_rtu"
 READ_HOLDING, READ_INPUT = 3, 4
 MAX_REGISTERS = 125
+_BITS, _FLOAT = struct.Struct(">I"), struct.Struct(">f")
 _EXCEPTIONS = {
     1: "function not supported",
     2: "no such register",
@@ -74,6 +75,11 @@ class Register:
     ratio: str = ""
 
     @property
+    def unit(self) -> str:
+        """Return the last part of the common name: the unit, in small letters."""
+        return self.key.rsplit("_", 1)[-1]
+
+    @property
     def count(self) -> int:
         """Return how many registers it takes."""
         return 1 if self.form in ("u16", "i16") else 2
@@ -87,7 +93,7 @@ class Register:
             number, bits = high << 16 | low, 32
         if self.form.startswith("f"):
             value = single(number)
-            return None if value is None else value.scaleb(self.shift)
+            return value.scaleb(self.shift) if value and self.shift else value
         if self.form.startswith("i") and number >> (bits - 1):
             number -= 1 << bits
         return Decimal(number).scaleb(self.shift)
@@ -248,12 +254,20 @@ class ModbusParser(StreamParser):
         tell_others: bool = False,
     ) -> None:
         super().__init__()
-        self._request, self._kind, self._tell_others = request, kind, tell_others
+        self._kind, self._tell_others = kind, tell_others
         self._ratios: tuple[int, int] | None = None
+        self._request: Request | None = None
+        self._wire = b""
+        self._places: Sequence[_Place] = ()
+        if request is not None:
+            self.expect(request)
 
     def expect(self, request: Request) -> None:
         """Look for the reply to ``request`` from now on."""
-        self._request = request
+        if request == self._request:
+            return
+        self._request, self._wire = request, request.encode()
+        self._places = _places(self._kind, request)
 
     def _step(self, start: int, events: list[Event], final: bool) -> int | None:
         head = bytes(self._buffer[start : start + 8])
@@ -269,7 +283,7 @@ class ModbusParser(StreamParser):
             return self._checked(start, 5, "exception", events, final)
         if len(head) < 3:
             return start + 1 if final else None
-        wire = asked.encode()
+        wire = self._wire
         if wire.startswith(head) and len(head) < 8 and not final:
             return None
         if head == wire:
@@ -305,7 +319,7 @@ class ModbusParser(StreamParser):
         if len(head) < 8:
             return start + 1 if final else None
         try:
-            self._request = Request.decode(head)
+            self.expect(Request.decode(head))
         except ValueError:
             return start + 1
         return self._checked(start, 8, "request", events, final)
@@ -343,13 +357,13 @@ class ModbusParser(StreamParser):
         details: dict[str, str | int] = {
             "unit": raw[0],
             "start": asked.start,
-            "registers": " ".join(f"{word:04X}" for word in words),
+            "registers": raw[3:-2].hex(" ", 2).upper(),
         }
         values: list[Value] = []
         normalized: dict[str, Decimal] = {}
         if kind is not None and kind.function == asked.function:
             self._learn_ratios(asked, words, details)
-            unscaled = self._values(asked, words, values, normalized)
+            unscaled = self._values(words, values, normalized)
             if kind.name == "sunspec":
                 normalized = sunspec.meter_values(words, single)
             if unscaled and self._tell_others:
@@ -371,28 +385,23 @@ class ModbusParser(StreamParser):
 
     def _values(
         self,
-        asked: Request,
         words: tuple[int, ...],
         values: list[Value],
         normalized: dict[str, Decimal],
     ) -> bool:
         """Decode the profile's registers in ``words``; say whether a ratio was missing."""
-        assert self._kind is not None
         missing = False
-        for register in self._kind.registers:
-            index = register.address - asked.start
-            if not 0 <= index <= asked.count - register.count:
-                continue
-            value = register.decode(words[index : index + register.count])
+        for register, code, unit, first, last in self._places:
+            value = register.decode(words[first:last])
             if value is None:
                 continue
-            if register.ratio and self._ratios is None:
-                missing = True
-                continue
-            for name, ratio in zip("VI", self._ratios or (), strict=False):
-                value = value * ratio if name in register.ratio else value
-            code = f"{asked.function:02d}:{register.address:04X}"
-            values.append(Value(code, value, register.key.rsplit("_", 1)[-1]))
+            if register.ratio:
+                if self._ratios is None:
+                    missing = True
+                    continue
+                for name, ratio in zip("VI", self._ratios, strict=True):
+                    value = value * ratio if name in register.ratio else value
+            values.append(Value(code, value, unit))
             normalized[register.key] = value
         return missing
 
@@ -407,14 +416,35 @@ class ModbusParser(StreamParser):
         details["ratios"] = f"{voltage} {current}"
 
 
+# A register of the profile, its code and unit, and where it is in a reply.
+_Place = tuple[Register, str, str, int, int]
+
+
+def _places(kind: Profile | None, asked: Request) -> Sequence[_Place]:
+    """Return the registers of ``kind`` that the reply to ``asked`` holds whole."""
+    if kind is None or kind.function != asked.function:
+        return ()
+    inside = (r for r in kind.registers if 0 <= r.address - asked.start <= asked.count - r.count)
+    return [
+        (
+            register,
+            f"{asked.function:02d}:{register.address:04X}",
+            register.unit,
+            register.address - asked.start,
+            register.address - asked.start + register.count,
+        )
+        for register in inside
+    ]
+
+
 def single(bits: int) -> Decimal | None:
     """Return the shortest decimal that is this float32; None for NaN and infinities."""
-    packed = struct.pack(">I", bits)
-    number: float = struct.unpack(">f", packed)[0]
+    packed = _BITS.pack(bits)
+    number: float = _FLOAT.unpack(packed)[0]
     if not math.isfinite(number):
         return None
     for digits in range(6, 10):
         text = f"{number:.{digits}g}"
-        if struct.pack(">f", float(text)) == packed:
+        if _FLOAT.pack(float(text)) == packed:
             return Decimal(text)
     return Decimal(text)

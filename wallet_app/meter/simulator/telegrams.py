@@ -83,7 +83,8 @@ def sml_message(tag: int, body: bytes) -> bytes:
     """Return an SML message with body ``tag``."""
     choice = sml_list(sml_integer(tag, 2, signed=False), body)
     head = sml_octets(b"\x01\x02"), sml_integer(0, 1, signed=False), sml_integer(0, 1, signed=False)
-    return sml_list(*head, choice, sml_integer(0xABCD, 2, signed=False), b"\x00")
+    covered = tl(7, 6) + b"".join(head) + choice
+    return covered + tl(6, 2) + crc.x25(covered).to_bytes(2, "little") + b"\x00"
 
 
 def sml(*entries: bytes, server: bytes = b"\x0a\x01ISK\x00\x04\x32\x5e\xc5") -> bytes:
