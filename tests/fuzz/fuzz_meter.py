@@ -1,71 +1,77 @@
 """Feeds the meter parsers mutated telegrams: ``python -m tests.fuzz.fuzz_meter [--inputs N]``.
 
 Looks for exceptions, growth beyond the bound, and events that depend on how the input is cut.
+Every input goes whole through a new parser and, every eighth, once more in pieces; every second
+also runs on a parser that lives on, as a port's does. Needs nothing but the program itself;
+``fuzz_meter_guided`` searches by coverage.
 """
 
 import argparse
 import random
+import resource
 import sys
 import time
+from pathlib import Path
 
-from tests.benchmarks.bench_meter import cases
-from wallet_app.meter.events import Event, StreamParser
+from tests.fuzz.meter_inputs import TARGETS, check_held, make_input, run
 
-MOST_PENDING = 17_000
-
-
-def mutate(pick: random.Random, telegram: bytes) -> bytes:
-    """Return a telegram with a few bits, bytes or pieces changed."""
-    data = bytearray(telegram)
-    for _ in range(pick.randrange(1, 6)):
-        at = pick.randrange(len(data) + 1)
-        kind = pick.randrange(6)
-        if kind == 0 and at < len(data):
-            data[at] ^= 1 << pick.randrange(8)
-        elif kind == 1:
-            del data[at : at + pick.randrange(1, 9)]
-        elif kind == 2:
-            data[at:at] = pick.randbytes(pick.randrange(1, 9))
-        elif kind == 3:
-            data[at:at] = telegram[: pick.randrange(len(telegram))]
-        elif kind == 4 and at < len(data):
-            data[at] = pick.choice(b"\x00\x02\x03\x16\x1b\x68\x7e\xff/!\n")
-        else:
-            data += telegram
-    return bytes(data[:4000])
+_MOST_GROWTH_KIB = 200_000
+_TELL_EVERY = 250_000
 
 
-def run(parser: StreamParser, data: bytes, step: int) -> list[Event]:
-    """Feed ``data`` in pieces of ``step`` bytes."""
-    events: list[Event] = []
-    for start in range(0, len(data), step):
-        events += parser.feed(data[start : start + step])
-        if parser.pending > MOST_PENDING:
-            raise AssertionError(f"{parser.pending} bytes pending")
-    return events + parser.finish()
+def fuzz(name: str, inputs: int, seed: str) -> None:
+    """Run ``inputs`` inputs; the first finding ends it with an ``AssertionError`` that has it."""
+    target, pick = TARGETS[name], random.Random(seed)
+    living = target.parser()
+    began, held = time.monotonic(), _memory_kib()
+    for number in range(1, inputs + 1):
+        data = make_input(pick, target)
+        try:
+            whole = run(target.parser(), data, len(data) or 1)
+            if number % 8 == 0:
+                in_pieces = run(target.parser(), data, 1 + int(50 * pick.random()))
+                if in_pieces != whole:
+                    raise AssertionError("the events depend on how the input is cut")
+            if number % 2 == 0:
+                living.feed(data)
+                check_held(living)
+        except Exception as error:
+            raise AssertionError(f"{name}: input {number}: {error!r}\n{data.hex()}") from error
+        if number % _TELL_EVERY == 0:
+            grown = _memory_kib() - held
+            if grown > _MOST_GROWTH_KIB:
+                raise AssertionError(f"{name}: {grown} KiB more memory after {number} inputs")
+            _say(f"{name}: {number} inputs, {time.monotonic() - began:.0f} s, +{grown} KiB")
+
+
+def _memory_kib() -> int:
+    try:
+        pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
+    except OSError:  # not Linux: the peak is the next best
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return pages * resource.getpagesize() // 1024
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 def main() -> int:
-    """Run all parsers; exit 1 at the first finding."""
+    """Run all parsers or one; exit 1 at the first finding."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--inputs", type=int, default=20_000, help="per parser")
     options.add_argument("--seed", type=int, default=int(time.time()))
-    options.add_argument("--protocol", default="")
+    options.add_argument("--protocol", default="", choices=["", *sorted(TARGETS)])
     chosen = options.parse_args()
-    sys.stdout.write(f"seed {chosen.seed}\n")
-    for name, (make, telegram) in cases().items():
-        if chosen.protocol not in ("", name):
-            continue
-        pick = random.Random(f"{chosen.seed} {name}")
-        for number in range(chosen.inputs):
-            data = mutate(pick, telegram)
-            try:
-                if run(make(), data, len(data) or 1) != run(make(), data, pick.randrange(1, 50)):
-                    raise AssertionError("the events depend on how the input is cut")
-            except Exception as error:  # noqa: BLE001 (any of them is a finding)
-                sys.stdout.write(f"{name}: input {number}: {error!r}\n{data.hex()}\n")
-                return 1
-        sys.stdout.write(f"{name}: {chosen.inputs} inputs without a finding\n")
+    _say(f"seed {chosen.seed}")
+    for name in TARGETS if not chosen.protocol else (chosen.protocol,):
+        try:
+            fuzz(name, chosen.inputs, f"{chosen.seed} {name}")
+        except AssertionError as finding:
+            _say(str(finding))
+            return 1
+        _say(f"{name}: {chosen.inputs} inputs without a finding")
     return 0
 
 

@@ -37,6 +37,7 @@ _KAIFA |= {14: _KAIFA[9] + _PLACES_TAIL, 18: _KAIFA[13] + _PLACES_TAIL}
 _KAIFA_SHIFT = {"energy": -3, "power": 0, "current": -3, "voltage": -1}
 _KAMSTRUP_SHIFT = {"energy": -2, "power": 0, "current": -2, "voltage": 0}
 _PLAIN_SHIFT = {"energy": -3, "power": 0}
+_MOST_SCALE = 20
 
 
 @dataclass(slots=True)
@@ -310,7 +311,9 @@ def _put(
     if scale:
         scaler, unit = scale
         shown = UNITS.get(unit, "") if isinstance(unit, int) else ""
-        scaled = Decimal(value).scaleb(scaler if isinstance(scaler, int) else 0)
+        if not isinstance(scaler, int) or abs(scaler) > _MOST_SCALE:
+            return
+        scaled = Decimal(value).scaleb(scaler)
         if shown:
             push.values.append(Value(f"{code}*255", scaled, shown))
         number = obis.scaled(short, scaled, shown)

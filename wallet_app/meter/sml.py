@@ -20,7 +20,7 @@ _GET_LIST_RESPONSE = 0x0701
 _UNITS = {30: "Wh", 27: "W", 35: "V", 33: "A", 44: "Hz", 28: "VA", 29: "var", 8: "°"}
 _FEEDING_IN = 0x20  # in the status word of 1.8.0: energy flows into the grid
 _SERVER_IDS = ("1-0:96.1.0*255", "1-0:0.0.9*255")
-_MAX_DEPTH = 8
+_MAX_DEPTH, _MOST_SCALE = 8, 20
 # DZG DVS74 with these serials send positive power as short signed integers.
 _DZG_FAULTY = (range(42_000_000, 49_000_000), range(55_000_000, 59_000_000))
 
@@ -185,6 +185,8 @@ def _put(
     if code in _SERVER_IDS and isinstance(value, bytes) and value:
         return server or value
     if not isinstance(value, _Integer) or isinstance(scaler, bytes | list):
+        return server
+    if abs(int(scaler or 0)) > _MOST_SCALE:
         return server
     number = int(value)
     if code == "1-0:16.7.0*255" and _dzg_faulty(server) and value.signed and value.size <= 3:

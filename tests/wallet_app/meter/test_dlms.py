@@ -221,3 +221,9 @@ def test_frames_without_a_list():
 def test_nonsense_with_right_sums_is_no_reading(data: str):
     events = parse(hdlc(LLC + bytes.fromhex(data)))
     assert [e.kind for e in events] == ["value"]
+
+
+def test_impossible_scaler_gives_no_value():
+    huge = b"\x02\x03" + obis("1-0:1.8.0") + u32(5) + b"\x02\x02\x05\x7f\xff\xff\xff\x16\x1e"
+    other = dlms_entry("1-0:2.8.0", 1000, 0, 30)
+    assert reading(parse(hdlc(LLC + dlms_apdu(huge, other)))) == {"export_kwh": "1"}

@@ -1,5 +1,7 @@
 """SML: transport, values and the makers' peculiarities, on files built here."""
 
+from decimal import Decimal
+
 import pytest
 
 from wallet_app.meter import crc
@@ -9,6 +11,7 @@ from wallet_app.meter.simulator.telegrams import (
     sml,
     sml_entry,
     sml_integer,
+    sml_list,
     sml_octets,
 )
 from wallet_app.meter.sml import SmlParser
@@ -132,3 +135,18 @@ def test_endless_file_is_given_up():
         assert parser.pending <= 8192
     assert [e.kind for e in events] == ["incomplete"]
     assert isinstance(events[0], Problem)
+
+
+def test_impossible_scaler_gives_no_value():
+    huge = sml_list(
+        sml_octets(b"\x01\x00\x01\x08\x00\xff"),
+        ABSENT,
+        ABSENT,
+        sml_integer(30, 1, signed=False),
+        sml_integer(-(1 << 62), 8),
+        sml_integer(12345, 5),
+        ABSENT,
+    )
+    (frame,) = parse(sml(huge, sml_entry("1-0:2.8.0", sml_integer(1000, 5), 30, 0)))
+    assert isinstance(frame, Frame)
+    assert frame.normalized == {"export_kwh": Decimal(1)}
