@@ -73,6 +73,10 @@ def _add_reading_options(reading: argparse.ArgumentParser) -> None:
     reading.add_argument("--address", help="number of the meter or unit; default: ask it")
     reading.add_argument("--profile", default="", help="register profile (Modbus)")
     reading.add_argument("--listen", action="store_true", help="mode D (IEC 62056-21)")
+    reading.add_argument(
+        "--ask", action="store_true", help="ask instead of waiting (DLMS; address 1 or 1.17)"
+    )
+    reading.add_argument("--password", default="", help="low level security (DLMS)")
     reading.add_argument("--key", default="", metavar="HEX", help="decryption key (DLMS, P1)")
     reading.add_argument("--auth-key", default="", metavar="HEX", help="second key (DLMS, P1)")
     reading.add_argument("--interval", type=float, default=5.0, help="seconds between polls")
@@ -113,6 +117,7 @@ def _configure_simulate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--address", help="number of the meter, or Modbus unit")
     parser.add_argument("--profile", default="", metavar="NAME", help="register profile (Modbus)")
     parser.add_argument("--push", action="store_true", help="mode D (IEC 62056-21)")
+    parser.add_argument("--ask", action="store_true", help="answers instead of pushing (DLMS)")
     parser.add_argument(
         "--fault", action="append", default=[], metavar="KIND", help=f"one of {', '.join(FAULTS)}"
     )
@@ -317,6 +322,8 @@ def _options(arguments: argparse.Namespace) -> Options:
         address=arguments.address,
         profile=arguments.profile,
         listen=arguments.listen,
+        ask=arguments.ask,
+        password=arguments.password.encode("utf-8"),
         key=_hex(arguments.key, "--key"),
         auth_key=_hex(arguments.auth_key, "--auth-key"),
     )
@@ -455,6 +462,7 @@ def _simulate(arguments: argparse.Namespace) -> int:
         arguments.address or ("1" if arguments.protocol == "modbus_rtu" else "202611200001"),
         arguments.profile,
         arguments.push,
+        arguments.ask,
         tuple(arguments.fault),
         arguments.fault_every,
     )

@@ -5,43 +5,19 @@ A dialogue only ever builds requests from its protocol's list of reads. It runs 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from typing import Protocol
 
 from wallet_app.meter import dlms, dlt645, dlt698, iec62056, modbus, p1, sml, sunspec
+from wallet_app.meter.asking import REFUSED_FOR_S, Asking, Collected, refused_for_good
 from wallet_app.meter.channel import Channel, Exchange
-from wallet_app.meter.events import Frame, Proof, StreamParser
+from wallet_app.meter.dlms_dialogue import DlmsDialogue
+from wallet_app.meter.events import Frame, StreamParser
 from wallet_app.meter.ports import Link
-
-REFUSED_FOR_S = 86_400.0
-"""A value the meter says it has not is not asked for again for a day."""
 
 CLOCK_EVERY_S = 3600.0
 """A clock that takes questions of its own is looked at this often: it drifts by seconds a day."""
-
-
-@dataclass(slots=True)
-class Collected:
-    """What one poll brought: values by common name, the raw frames, when the first came."""
-
-    meter_id: str = ""
-    values: dict[str, Decimal] = field(default_factory=dict)
-    raw: bytes = b""
-    proof: Proof = Proof.NONE
-    at: tuple[datetime, float] | None = None
-    meter_clock: str = ""
-
-    def add(self, frame: Frame, channel: Channel) -> None:
-        """Take the values of ``frame``, which just arrived."""
-        if self.at is None:
-            self.at = (channel.clock.now(), channel.clock.monotonic())
-        self.values.update(frame.normalized)
-        self.raw += frame.raw
-        self.proof = frame.proof
-        self.meter_id = frame.meter_id or self.meter_id
-        self.meter_clock = frame.texts.get("clock", self.meter_clock)
 
 
 class Dialogue(Protocol):
@@ -71,42 +47,7 @@ class Dialogue(Protocol):
         ...
 
 
-class _Asking:
-    """A dialogue of questions and answers; what the meter refuses is left out for a day."""
-
-    listens = False
-
-    def __init__(self) -> None:
-        self._refused: dict[str, float] = {}
-
-    def _run(self, channel: Channel, questions: Sequence[Exchange]) -> Collected | None:
-        collected = Collected()
-        for question in questions:
-            if channel.stop.is_set():
-                return None
-            now = channel.clock.monotonic()
-            if now < self._refused.get(question.key, float("-inf")):
-                continue
-            frame = self._ask(channel, question)
-            if frame is None and question.essential:
-                return None
-            if frame is not None and frame.kind == "data":
-                collected.add(frame, channel)
-            elif frame is not None and _never(frame):
-                self._refused[question.key] = now + REFUSED_FOR_S
-            channel.stop.wait(channel.timing.between_s)
-        return collected if collected.at is not None or self._refused else None
-
-    def _ask(self, channel: Channel, question: Exchange) -> Frame | None:
-        return channel.ask(question)
-
-
-def _never(frame: Frame) -> bool:
-    """Say whether the meter refused for good, and not because it is busy."""
-    return frame.details.get("error") in ("no such data", "no such register", "refused")
-
-
-class Dlt645Dialogue(_Asking):
+class Dlt645Dialogue(Asking):
     """DL/T 645-2007: address, then the registers, power, voltage, current and frequency."""
 
     protocol = dlt645.PROTOCOL
@@ -146,7 +87,7 @@ class Dlt645Dialogue(_Asking):
         for question in (self._read(dlt645.DATE), self._read(dlt645.TIME)):
             frame = channel.ask(question)
             if frame is None or frame.kind != "data":
-                refused = frame is not None and _never(frame)
+                refused = frame is not None and refused_for_good(frame)
                 wait = REFUSED_FOR_S if refused else CLOCK_EVERY_S
                 self._clock_due = channel.clock.monotonic() + wait
                 return
@@ -199,10 +140,11 @@ def _clock_text(date: bytes, time: bytes) -> str:
         return ""
 
 
-class Dlt698Dialogue(_Asking):
+class Dlt698Dialogue(Asking):
     """DL/T 698.45: address, then one GET for everything, matched by object."""
 
     protocol = dlt698.PROTOCOL
+    _MOST_FRAGMENTS = 64
     links = tuple(Link(baud, 8, "E", 1) for baud in (9600, 115200, 2400))
     _OBJECTS = (
         dlt698.IMPORT,
@@ -237,15 +179,27 @@ class Dlt698Dialogue(_Asking):
         question = Exchange("all", request, self._answers, 200, essential=True)
         return self._run(channel, [question])
 
+    def _ask(self, channel: Channel, question: Exchange) -> Frame | None:
+        """Ask, and have a reply in fragments sent on by acknowledging each."""
+        frame = channel.ask(question)
+        for _ in range(self._MOST_FRAGMENTS):
+            if frame is None or frame.kind != "fragment":
+                break
+            number = int(frame.details["fragment"])
+            channel.send(dlt698.acknowledge_fragment(self._address, number))
+            seconds = question.reply_bytes * channel.link.byte_s + channel.timing.reply_s
+            frame = channel.listen(question.answers, seconds)
+        return frame
+
     def _answers(self, frame: Frame) -> bool:
-        return frame.kind in ("data", "error") and frame.meter_id == self._address
+        return frame.kind in ("data", "error", "fragment") and frame.meter_id == self._address
 
 
 def _is_data(frame: Frame) -> bool:
     return frame.kind == "data"
 
 
-class ModbusDialogue(_Asking):
+class ModbusDialogue(Asking):
     """Modbus RTU: the registers of a profile, in few requests, energies first."""
 
     protocol = modbus.PROTOCOL
@@ -275,8 +229,15 @@ class ModbusDialogue(_Asking):
 
     def poll(self, channel: Channel) -> Collected | None:
         """Read the meter once; None if the energies did not come."""
+        essential = 1 if self._profile.ratios else 0  # ratios come first, then the energies
         questions = [
-            Exchange(str(request), request.encode(), _is_answer, 5 + 2 * request.count, index == 0)
+            Exchange(
+                str(request),
+                request.encode(),
+                _is_answer,
+                5 + 2 * request.count,
+                index <= essential,
+            )
             for index, request in enumerate(self._requests)
         ]
         collected = self._run(channel, questions)
@@ -289,7 +250,7 @@ class ModbusDialogue(_Asking):
         return channel.ask(question)
 
 
-class SunSpecDialogue(_Asking):
+class SunSpecDialogue(Asking):
     """A SunSpec meter: walks the list of models to the meter's, then reads that one."""
 
     protocol = modbus.PROTOCOL
@@ -492,7 +453,9 @@ class DlmsListener(_Listening):
 class Options:
     """What a dialogue may need to know: meter number or unit, register profile, keys.
 
-    ``listen`` is for IEC 62056-21 only: wait for mode D telegrams instead of asking.
+    ``listen`` is for IEC 62056-21 only: wait for mode D telegrams instead of asking. ``ask`` is for
+    DLMS only: ask the meter (``address`` is its server address, 1 or 1.17) instead of waiting for
+    push lists; ``password`` is that of low level security.
     """
 
     address: str | None = None
@@ -500,6 +463,8 @@ class Options:
     key: bytes = b""
     auth_key: bytes = b""
     listen: bool = False
+    ask: bool = False
+    password: bytes = b""
 
 
 PROTOCOLS: Mapping[str, str] = {
@@ -509,7 +474,7 @@ PROTOCOLS: Mapping[str, str] = {
     p1.PROTOCOL: "DSMR P1",
     sml.PROTOCOL: "SML",
     iec62056.PROTOCOL: "IEC 62056-21",
-    dlms.PROTOCOL: "DLMS push",
+    dlms.PROTOCOL: "DLMS/COSEM",
 }
 """Protocols there are dialogues for, with the names users know."""
 
@@ -530,6 +495,8 @@ def dialogue(protocol: str, options: Options) -> Dialogue:
         return P1Listener(options.key, options.auth_key)
     if protocol == sml.PROTOCOL:
         return SmlListener()
+    if protocol == dlms.PROTOCOL and options.ask:
+        return DlmsDialogue(options.address, options.password)
     if protocol == dlms.PROTOCOL:
         return DlmsListener(options.key, options.auth_key)
     raise ValueError(f"no session for the protocol {protocol!r}; there are: {', '.join(PROTOCOLS)}")

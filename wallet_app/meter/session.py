@@ -12,8 +12,9 @@ from datetime import datetime
 
 from light_node.clock import Clock
 from wallet_app.i18n import tr
+from wallet_app.meter.asking import Collected
 from wallet_app.meter.channel import Channel, Timing
-from wallet_app.meter.dialogue import Collected, Dialogue, Options, dialogue
+from wallet_app.meter.dialogue import Dialogue, Options, dialogue
 from wallet_app.meter.events import Event, Origin, Parser, Problem, Reading
 from wallet_app.meter.ports import (
     PORT_FAILURES,

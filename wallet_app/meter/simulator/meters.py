@@ -9,6 +9,7 @@ from wallet_app.meter.dlt698 import Dlt698Parser
 from wallet_app.meter.events import Frame
 from wallet_app.meter.simulator import telegrams
 from wallet_app.meter.simulator.device import Asked, Device, Pushing, Replies
+from wallet_app.meter.simulator.dlms import DlmsMeter
 from wallet_app.meter.simulator.dlt645 import Dlt645Meter
 from wallet_app.meter.simulator.home import HomeState
 
@@ -16,6 +17,7 @@ StateSource = Callable[[], HomeState]
 
 _MASK = bytes(i & 0x7F for i in range(256))
 _MODBUS_FRAME = 8
+_RATIOS = {"V": 1, "I": 10}  # of a meter behind current transformers
 _BUFFER = 256
 
 
@@ -32,9 +34,10 @@ class Dlt698Meter(Asked):
         """Take the host's bytes; return the replies."""
         replies: Replies = []
         for event in self._parser.feed(data):
-            if not isinstance(event, Frame) or event.kind != "request":
+            if not isinstance(event, Frame) or "objects" not in event.details:
                 continue
-            if event.details["address_type"] or event.meter_id == self.address:
+            asked = event.kind == "request"
+            if asked and (event.details["address_type"] or event.meter_id == self.address):
                 replies.append((self._delay, self._reply(event)))
         return replies
 
@@ -105,16 +108,20 @@ class ModbusMeter(Asked):
         if self._profile.name == "sunspec":
             return dict(enumerate(_sunspec(values), sunspec.START))
         words: dict[int, int] = {}
+        if self._profile.ratios:
+            words |= dict(zip(self._profile.ratios, _RATIOS.values(), strict=True))
         for register in self._profile.registers:
             value = values.get(register.key, Decimal(0)).scaleb(-register.shift)
-            if register.form == "f32":
+            for name in register.ratio:
+                value /= _RATIOS[name]
+            if register.form.startswith("f32"):
                 packed = struct.pack(">f", float(value))
             else:
                 size = 2 * register.count
                 number = int(value) % (1 << (8 * size))
                 packed = number.to_bytes(size, "big")
             found = list(struct.unpack(f">{register.count}H", packed))
-            if register.form == "u32le":
+            if register.form.endswith("le"):
                 found.reverse()
             words |= {register.address + index: word for index, word in enumerate(found)}
         return words
@@ -228,12 +235,18 @@ class DlmsPush(Pushing):
 
 
 def make(
-    protocol: str, address: str, state: StateSource, *, profile: str = "", push: bool = False
+    protocol: str,
+    address: str,
+    state: StateSource,
+    *,
+    profile: str = "",
+    push: bool = False,
+    ask: bool = False,
 ) -> Device:
     """Return a simulated meter; ``ValueError`` for an unknown protocol or impossible address.
 
     ``profile`` is the register profile of a Modbus meter (its address is the unit); ``push`` makes
-    an IEC 62056-21 meter speak mode D.
+    an IEC 62056-21 meter speak mode D, ``ask`` a DLMS meter answer instead of pushing.
     """
     if not address.isdecimal() or len(address) > 12:
         raise ValueError(f"{address!r} is no meter address: up to 12 digits")
@@ -242,6 +255,8 @@ def make(
         if not 1 <= unit <= 247:
             raise ValueError(f"{address!r} is no Modbus address: a unit from 1 to 247")
         return ModbusMeter(unit, profile or "sdm630", state)
+    if protocol == "dlms" and ask:
+        return DlmsMeter(address, state)
     if protocol == "iec62056_21" and push:
         return D0Push(address, state)
     makers: dict[str, Callable[[str, StateSource], Device]] = {

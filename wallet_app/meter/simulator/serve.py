@@ -17,7 +17,15 @@ from light_node import jsonio
 from light_node.clock import Clock, MarketTime
 from wallet_app.meter.events import Origin
 from wallet_app.meter.simulator import meters
-from wallet_app.meter.simulator.device import FaultyLine
+from wallet_app.meter.simulator.device import (
+    FAULTS,
+    LINE_FAULTS,
+    Device,
+    Exchanged,
+    FaultyLine,
+    about_to_roll_over,
+    from_zero,
+)
 from wallet_app.meter.simulator.home import BatterySpec, HomeState, SimulatedHome
 from wallet_app.meter.simulator.household import HomeSpec, Household, homes
 from wallet_app.meter.simulator.socket_line import MeterSocket
@@ -49,6 +57,7 @@ class MeterChoice:
     address: str = "202611200001"
     profile: str = ""
     push: bool = False
+    ask: bool = False
     faults: tuple[str, ...] = ()
     fault_every: int = 3
 
@@ -91,6 +100,44 @@ def make_home(choice: Choice, start: datetime) -> tuple[SimulatedHome, HomeSpec]
     return home, spec
 
 
+def make_meter(choice: MeterChoice, state: meters.StateSource) -> Device:
+    """Return the meter of ``choice`` with its faults; ``ValueError`` if it is impossible."""
+    unknown = set(choice.faults) - set(FAULTS)
+    if unknown:
+        raise ValueError(f"no fault {min(unknown)!r}; there are: {', '.join(FAULTS)}")
+
+    def one(address: str, shown: meters.StateSource) -> Device:
+        return meters.make(
+            choice.protocol,
+            address,
+            shown,
+            profile=choice.profile,
+            push=choice.push,
+            ask=choice.ask,
+        )
+
+    shown = about_to_roll_over(state) if "rollover" in choice.faults else state
+    device = one(choice.address, shown)
+    if "exchange" in choice.faults:
+        if choice.fault_every < 1:
+            raise ValueError("an exchange comes after one reply at least")
+        # Modbus meters have no number: the new one answers to the same unit.
+        same = choice.protocol == "modbus_rtu"
+        number = choice.address if same else _another(choice.address)
+        device = Exchanged(device, one(number, from_zero(state)), after=choice.fault_every)
+    line_faults = [fault for fault in choice.faults if fault in LINE_FAULTS]
+    if line_faults:
+        every, protocol = choice.fault_every, choice.protocol
+        device = FaultyLine(device, line_faults, every=every, protocol=protocol)
+    return device
+
+
+def _another(number: str) -> str:
+    """Return the number of the meter that comes in place of ``number``."""
+    last = (int(number[-1]) + 1) % 10
+    return f"{number[:-1]}{last}"
+
+
 class HomeServer:
     """A home, its meter and the terminal it is on, running by market time; a context manager."""
 
@@ -99,11 +146,7 @@ class HomeServer:
     ) -> None:
         self._market, self._clock = market, clock
         self.home, self.spec = make_home(choice, self._now())
-        device = meters.make(
-            meter.protocol, meter.address, self.state, profile=meter.profile, push=meter.push
-        )
-        if meter.faults:
-            device = FaultyLine(device, meter.faults, every=meter.fault_every)
+        device = make_meter(meter, self.state)
         self._terminal = MeterTerminal(device) if hasattr(os, "openpty") else MeterSocket(device)
         self.port, self.address = self._terminal.port, meter.address
 
