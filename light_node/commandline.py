@@ -85,6 +85,14 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, ensure_ascii=False, indent=2))
 
 
+def host_port(text: str, option: str) -> tuple[str, int]:
+    """Read ``HOST:PORT`` as ``option`` has it; ``InputError`` if it is not that."""
+    host, _, port = text.rpartition(":")
+    if not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
+        raise InputError(f"{option} must be HOST:PORT")
+    return host, int(port)
+
+
 def _names(modules: Mapping[str, str]) -> str:
     return ", ".join(sorted(n for n in modules if n))
 

@@ -18,7 +18,7 @@ from light_node.chaincode.metrics import Metrics
 from light_node.chaincode.operations import OperationsServer
 from light_node.chaincode.server import ChaincodeServer, ServerError, Tls
 from light_node.clock import SystemClock
-from light_node.commandline import InputError
+from light_node.commandline import InputError, host_port
 from light_node.contract.chaincodes import CHAINCODES, MARKET
 from light_node.fabric import crypto
 
@@ -157,7 +157,7 @@ def _pem(given: str | None, option: str, load: Callable[[bytes], object]) -> str
 def _serve(arguments: argparse.Namespace) -> int:
     address = arguments.address or os.environ.get("CHAINCODE_SERVER_ADDRESS", "")
     package_id = arguments.package_id or os.environ.get("CHAINCODE_ID", "")
-    host, _ = _host_port(address, "--address")
+    host, _ = host_port(address, "--address")
     if not packaging.is_package_id(package_id):
         raise InputError("--package-id must be what `light-node chaincode package` printed")
     if not 0 <= arguments.drain_seconds <= 3600:
@@ -212,7 +212,7 @@ def _operations(
     if not arguments.operations:
         return None
     given: str = arguments.operations
-    host, port = _host_port(given if ":" in given else f"127.0.0.1:{given}", "--operations")
+    host, port = host_port(given if ":" in given else f"127.0.0.1:{given}", "--operations")
     try:
         return OperationsServer(host, port, metrics.text, lambda: server.health.serving)
     except OSError as error:
@@ -239,10 +239,3 @@ def _tls(arguments: argparse.Namespace) -> Tls | None:
     except crypto.CryptoError as error:
         raise InputError(f"TLS: {error}") from error
     return Tls(certificate, key, roots)
-
-
-def _host_port(text: str, option: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    if not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
-        raise InputError(f"{option} must be HOST:PORT")
-    return host, int(port)

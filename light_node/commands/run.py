@@ -5,6 +5,7 @@ import json
 import signal
 import sys
 import threading
+from contextlib import ExitStack
 from types import FrameType
 from typing import Any
 
@@ -12,10 +13,14 @@ from light_node import commandline
 from light_node.chain import errors
 from light_node.chain.node import LightNode
 from light_node.chain.status import SyncStatus
+from light_node.chaincode.operations import OperationsServer
 from light_node.clock import SystemClock
+from light_node.commandline import host_port
 from light_node.commands import node_options, status_socket
 from light_node.commands.status_socket import StatusSocket
 from light_node.commands.sync import status_json
+from light_node.monitor import metrics
+from light_node.monitor.follower import Follower
 
 SUMMARY = "Follow the channel until stopped; tell the status on an owner-only socket."
 
@@ -26,7 +31,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         f"The status is read from the Unix socket {status_socket.FILE_NAME} in the folder of "
         "verified headers: a JSON line at once and one after every change. There is no such socket "
-        "on Windows. With --json the same lines go to standard output."
+        "on Windows. With --json the same lines go to standard output. Everybody who reaches the "
+        "port of --metrics can read them; nothing can be changed through it."
+    )
+    parser.add_argument(
+        "--metrics",
+        metavar="[HOST:]PORT",
+        help="serve /metrics (Prometheus) and /healthz over HTTP here; without HOST on 127.0.0.1",
+    )
+    parser.add_argument(
+        "--audit",
+        action="store_true",
+        help="read every block whole, count its transactions by validation code and audit each "
+        "slot that is settled in it; the results are among the metrics and on standard error",
     )
 
 
@@ -46,8 +63,17 @@ def execute(arguments: argparse.Namespace) -> int:
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     server: StatusSocket | None = None
+    follower: Follower | None = None
     try:
-        with node:
+        with node, ExitStack() as resources:
+            if arguments.audit:
+                follower = Follower(node, profile.chaincode)
+                follower.start()
+                resources.callback(follower.stop)
+            if arguments.metrics:
+                operations = _serve_metrics(arguments.metrics, node, follower)
+                resources.callback(operations.close)
+                print(f"metrics at http://{operations.address}/metrics", file=sys.stderr)
             if status_socket.supported():
                 server = StatusSocket(
                     directory / status_socket.FILE_NAME, lambda last, s: _next(node, last, s)
@@ -61,6 +87,22 @@ def execute(arguments: argparse.Namespace) -> int:
             server.close()
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _serve_metrics(given: str, node: LightNode, follower: Follower | None) -> OperationsServer:
+    host, port = host_port(given if ":" in given else f"127.0.0.1:{given}", "--metrics")
+
+    def page() -> bytes:
+        return metrics.text(node.status(), follower.tally() if follower is not None else None)
+
+    def healthy() -> bool:
+        status = node.status()
+        return status.fork is None and not status.problem
+
+    try:
+        return OperationsServer(host, port, page, healthy)
+    except OSError as error:
+        raise commandline.InputError(f"--metrics {given}: {error.strerror}") from error
 
 
 def _watch(node: LightNode, stopping: threading.Event, arguments: argparse.Namespace) -> None:

@@ -2,12 +2,16 @@
 
 import base64
 import json
-from collections.abc import Iterator
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from light_node import cli, jsonio
@@ -23,7 +27,9 @@ from light_node.fabric.gateway import Gateway, Result
 from light_node.fabric.identity import SigningIdentity
 
 SLOT, OTHER = "2032-03-01T10:00Z/PT60M", "2032-03-01T12:00Z/PT60M"
+METERED = "2032-03-02T10:00Z/PT60M"
 SOON = 30.0
+PROGRAM = "import sys; from light_node.cli import main; sys.exit(main())"
 
 
 def enrol(devnet: DevnetProcess, name: str) -> SigningIdentity:
@@ -164,3 +170,46 @@ def test_a_proof_is_made_and_checked_by_commands(
     (tmp_path / "file").touch()
     beyond = ["prove", settled.transaction_id, "--out", str(tmp_path / "file" / "p"), *options]
     assert cli.main(beyond) == 2
+
+
+def test_a_headless_node_audits_what_settles_and_tells_prometheus(
+    devnet: DevnetProcess, market: Market, tmp_path: Path
+) -> None:
+    profile = str(devnet.directory / "profile.json")
+    options = ["--profile", profile, "--dir", str(tmp_path / "n"), "--metrics", "0", "--audit"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, "run", *options],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stderr is not None
+        address = process.stderr.readline().rpartition(" ")[2].strip()
+        assert address.startswith("http://127.0.0.1:")
+        _until(address, lambda found: found.get("light_node_agreed_height", 0) > 0)
+        block = market.play(METERED).block_number
+        found = _until(address, lambda found: found['light_node_audits_total{result="good"}'] >= 1)
+        assert found["light_node_agreed_height"] > block
+        assert found['light_node_transactions_total{code="VALID"}'] >= 1
+        assert found["light_node_fork"] == found["light_node_disputed"] == 0
+        lag = [value for name, value in found.items() if name.startswith("light_node_source_lag")]
+        assert len(lag) == len(devnet.profile.organizations) + len(devnet.profile.orderers)
+        healthy = requests.get(address.replace("/metrics", "/healthz"), timeout=10)
+        assert healthy.status_code == 200
+    finally:
+        process.terminate()
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 0, said
+
+
+def _until(address: str, condition: Callable[[dict[str, float]], bool]) -> dict[str, float]:
+    """Ask for metrics until ``condition`` holds of them."""
+    for _ in range(300):
+        lines = requests.get(address, timeout=10).text.splitlines()
+        parts = [line.rpartition(" ") for line in lines if not line.startswith("#")]
+        found = {name: float(value) for name, _, value in parts}
+        if condition(found):
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"never: {found}")
