@@ -6,7 +6,11 @@ The method is small on purpose, because a household's own meter has weeks, not y
    day or weekend).
 2. *Today*: how far the last hours ran above or below their own pattern, in standard deviations,
    carried over to the target and fading with the lead time. Clouds and guests last for hours.
-3. *Cold start*: a prior (a standard profile, say) counts as a few days' readings, so its part
+3. *Band*: the quantiles of what this very method missed by on past days around the same time of
+   day, in standard deviations, each day judged from the days before it only (split conformal
+   prediction, with recent days counting more). Before there are enough such days, the past
+   values' own quantiles, widened.
+4. *Cold start*: a prior (a standard profile, say) counts as a few days' readings, so its part
    shrinks as readings come in; without any, the answer is zero with a wide band, and says so.
 
 Energies in Wh per slot, positive = to buy. Floats live only in here; results are integers.
@@ -60,7 +64,10 @@ class Settings:
     memory_s: int = 2 * 3600 + 1  # how much of today tells about now
     carry: float = 0.75  # part of today's deviation expected to last into the next slot
     fade_s: int = 5 * 3600  # lead time after which that part is down to 1/e
-    widen: float = 1.5  # of the band: what a short past has not seen yet, and today's own error
+    widen: float = 1.5  # of the band while it cannot be calibrated: what a short past has not seen
+    band_s: int = 2 * 3600  # how far around the time of day past errors are looked at
+    band_days: int = 7  # days that must lie before a day for its error to count
+    band_errors: int = 40  # errors needed before the band rests on them
 
 
 DEFAULTS = Settings()
@@ -93,17 +100,28 @@ class Forecaster:
         pattern = days.pattern(days.column_of(target), prior, self._settings)
         if pattern is None:
             return _cold(prior, target)
-        settings = self._settings
-        shift, narrow = self._today(days, target, now)
+        shift, part = self._today(days, target, now)
         mean = pattern.mean + shift * pattern.spread
+        errors = days.errors(days.column_of(target), target.starts_at - now, part, self._settings)
         quantiles = {
-            q: round(mean + narrow * settings.widen * (_quantile(pattern, q / 100) - pattern.mean))
+            q: round(mean + self._deviation(pattern, errors, part if shift else 0.0, q / 100))
             for q in QUANTILES
         }
         basis = f"{days.count} past days" if days.count > 1 else "one past day"
         if prior is not None and days.count < 7:
             basis += " and a standard profile"
         return Forecast(round(mean), quantiles, basis)
+
+    def _deviation(
+        self, pattern: "_Pattern", errors: "_Weighted", part: float, share: float
+    ) -> float:
+        """Return how far the ``share`` quantile lies from the mean, in Wh."""
+        if len(errors.values) >= self._settings.band_errors and pattern.spread > 0:
+            return pattern.spread * _quantile(errors, share)
+        narrow = self._settings.widen * float(np.sqrt(1 - part * part))
+        return narrow * (
+            _quantile(_Weighted(pattern.values, pattern.weights), share) - pattern.mean
+        )
 
     def _days(self, history: Sequence[SlotEnergy], target: Slot, now: datetime) -> "_Days | None":
         oldest = now - timedelta(days=self._settings.window_days)
@@ -118,14 +136,17 @@ class Forecaster:
         return _Days(usable, target, self._zone) if usable else None
 
     def _today(self, days: "_Days", target: Slot, now: datetime) -> tuple[float, float]:
-        """Return how many deviations to shift the target, and by what to narrow its band."""
+        """Return how many deviations to shift the target, and the part of today's it is."""
         settings = self._settings
-        recent = days.recent(now, self._prior, settings)
-        if not recent:
-            return 0.0, 1.0
         lead = max((target.starts_at - now).total_seconds(), 0.0)
         part = settings.carry * float(np.exp(-lead / settings.fade_s))
-        return part * float(np.mean(recent)), float(np.sqrt(1 - part * part))
+        recent = days.recent(now, self._prior, settings)
+        return (part * float(np.mean(recent)) if recent else 0.0), part
+
+
+class _Weighted(NamedTuple):
+    values: NDArray[np.float64]
+    weights: NDArray[np.float64]
 
 
 class _Pattern(NamedTuple):
@@ -200,6 +221,48 @@ class _Days:
                 missed.append(float(np.clip((net - pattern.mean) / pattern.spread, -3, 3)))
         return missed
 
+    def errors(self, column: int, lead: timedelta, part: float, settings: Settings) -> _Weighted:
+        """Return what the method missed by on past days around ``column``, in deviations.
+
+        Every reading is judged from the days before its own, with the same look at its own day's
+        last hours as the forecast takes (``part`` of their deviation, ``lead`` before).
+        """
+        deviations = self._deviations(settings)
+        flat = np.clip(deviations.ravel(), -3, 3)
+        first = -(-int(lead.total_seconds()) // self._length)
+        count = max(settings.memory_s // self._length, 1)
+        seen = np.zeros((2, len(flat)))  # sum and number of the deviations already measured then
+        for back in range(first + 1, first + 1 + count):
+            known = ~np.isnan(flat[:-back])
+            seen[0, back:] += np.where(known, flat[:-back], 0.0)
+            seen[1, back:] += known
+        carried = np.divide(part * seen[0], seen[1], out=np.zeros(len(flat)), where=seen[1] > 0)
+        missed = deviations - carried.reshape(deviations.shape)
+        width = max(settings.band_s // self._length, 1)
+        columns = np.arange(column - width, column + width + 1) % missed.shape[1]
+        near = missed[:, np.unique(columns)]
+        ages = self._today - self._first - np.arange(len(near))
+        weights = np.repeat(np.exp2(-ages / settings.half_life_days), near.shape[1])
+        values = near.ravel()
+        good = ~np.isnan(values)
+        return _Weighted(values[good], weights[good])
+
+    def _deviations(self, settings: Settings) -> NDArray[np.float64]:
+        """Return how far each reading lies from the pattern of the days before; NaN: unknown."""
+        height = len(self._table)
+        ages = np.arange(height)[:, None] - np.arange(height)[None, :]
+        weights = np.where(ages > 0, np.exp2(-ages / settings.half_life_days), 0.0)
+        weights *= np.where(self._kinds[:, None] == self._kinds, 1, settings.other_kind_weight)
+        known = ~np.isnan(self._table)
+        values = np.where(known, self._table, 0.0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            total = weights @ known
+            mean = weights @ values / total
+            spread = np.sqrt(np.maximum(weights @ values**2 / total - mean**2, 0.0))
+            deviations = (self._table - mean) / spread
+        enough = (np.tri(height, k=-1) @ known >= settings.band_days) & (spread > 0)
+        return np.where(enough, deviations, np.nan)
+
     def _column(self, local: datetime) -> int:
         return (local.hour * 3600 + local.minute * 60) // self._length
 
@@ -208,9 +271,9 @@ def _weekend(ordinal: int) -> bool:
     return (ordinal - 1) % 7 >= 5  # ordinal 1 was a Monday
 
 
-def _quantile(pattern: _Pattern, share: float) -> float:
-    order = np.argsort(pattern.values)
-    values, weights = pattern.values[order], pattern.weights[order]
+def _quantile(sample: _Weighted, share: float) -> float:
+    order = np.argsort(sample.values)
+    values, weights = sample.values[order], sample.weights[order]
     middle = (np.cumsum(weights) - weights / 2) / weights.sum()
     return float(np.interp(share, middle, values))
 

@@ -1,3 +1,4 @@
+import random
 from datetime import UTC, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
@@ -118,3 +119,29 @@ def test_beats_yesterday_and_last_week_on_the_profiles(seed, roof, month):
 
 def test_compare_without_a_past_compares_nothing():
     assert compare(readings(lambda at: 1, hours=24), Forecaster(), START).slots == 0
+
+
+@pytest.mark.parametrize("heavy_tails", [False, True])
+def test_the_band_holds_four_times_of_five_whatever_the_noise(heavy_tails):
+    """Noise that grows by the hour of the day, normal or with rare large loads (an oven)."""
+    state = random.Random(7)
+
+    def value(at):
+        scale = 20 + 15 * at.hour
+        noise = state.gauss(0, 1)
+        if heavy_tails:
+            noise = 8.0 if state.random() < 0.05 else 0.3 * noise
+        return round(500 + scale * noise)
+
+    history = readings(value, hours=24 * 35)
+    error = compare(history, Forecaster(UTC), START + timedelta(days=21))
+    assert error.slots == 24 * 14
+    assert 720 <= error.inside_permille <= 880 + 60 * heavy_tails
+
+
+def test_the_band_of_a_short_past_is_widened_until_it_can_be_calibrated():
+    state = random.Random(3)
+    history = readings(lambda at: round(state.gauss(500, 100)), hours=24 * 5)
+    target = slot_of(START + timedelta(days=5, hours=1))
+    few = Forecaster(UTC).forecast(history, target, target.starts_at - timedelta(hours=1))
+    assert few.quantiles[10] < few.mean_wh < few.quantiles[90]
