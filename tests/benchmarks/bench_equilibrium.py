@@ -12,6 +12,7 @@ import os
 import random
 import time
 import tracemalloc
+import warnings
 from collections.abc import Callable
 from datetime import UTC
 from pathlib import Path
@@ -32,6 +33,7 @@ SLOT = parse("2026-06-21T10:00Z/PT60M")
 BOUNDS = PriceBounds(PriceTick(4_000), PriceTick(11_000))
 MILLION = 1_000_000
 PLOT = "EQUILIBRIUM_PLOT"  # names the SVG file to draw the growth into
+MANY_GAMES = 2_000
 GAMES = ((2, 5), (3, 5), (3, 8), (4, 6))  # participants, prices
 SLOWEST_CELLS = {"nashpy": 100, "pygambit": 20_000, "QuantEcon": 20_000}
 
@@ -42,6 +44,7 @@ def run() -> None:
     _million()
     _suggestion()
     _side_by_side()
+    _many_games()
 
 
 def _sizes() -> None:
@@ -153,20 +156,56 @@ def _side_by_side() -> None:
         print(f"{count:>12}{prices:>8}{ours:>9.3f}{row}")
 
 
+def _many_games() -> None:
+    """Hold our profile to the general solvers' pure equilibria on random games, ties included."""
+    state = random.Random(5)
+    found = dict.fromkeys(SOLVERS, 0)
+    begin = time.perf_counter()
+    for number in range(MANY_GAMES):
+        count, prices = state.choice(((2, 4), (2, 6), (3, 4), (3, 5), (4, 4)))
+        players = _random_game(state, count, prices)
+        solution = solve(players)
+        profile = tuple(solution.profile.quotes.tolist())
+        payoffs = _payoff_tensor(players, solution.profile.standing)
+        for name, (module_name, solver) in SOLVERS.items():
+            if name == "nashpy" and (count != 2 or number % 40):
+                continue  # it enumerates supports of two players, a second for each game
+            module = _installed(module_name)
+            if module is not None:
+                assert profile in solver(module, payoffs), f"{name} does not list our profile"
+                found[name] += 1
+    took = time.perf_counter() - begin
+    counts = ", ".join(f"{name} {number:,}" for name, number in found.items())
+    print(f"\nour profile is among the pure equilibria of random games: {counts} ({took:.0f} s)")
+
+
+def _random_game(state: random.Random, count: int, prices: int) -> Players:
+    """Few prices and small energies, so that ties and pivotal participants are common."""
+    return Players(
+        SLOT.id,
+        PriceBounds(PriceTick(0), PriceTick(prices - 1)),
+        [f"p{i}" for i in range(count)],
+        np.array([state.random() < 0.6 for _ in range(count)]),
+        np.array([state.randint(1, 5) for _ in range(count)], np.int64),
+        np.array([state.randrange(prices) for _ in range(count)], np.int64),
+    )
+
+
+def _installed(module_name: str) -> object | None:
+    try:
+        return importlib.import_module(module_name)
+    except ImportError:
+        return None
+
+
 def _foreign(
     name: str, payoffs: "np.ndarray[tuple[int, ...], np.dtype[np.int64]]", ours: tuple[int, ...]
 ) -> str:
-    solvers: dict[str, tuple[str, Callable[..., set[tuple[int, ...]]]]] = {
-        "pygambit": ("pygambit", _by_gambit),
-        "QuantEcon": ("quantecon", _by_quantecon),
-        "nashpy": ("nashpy", _by_nashpy),
-    }
-    module_name, solver = solvers[name]
+    module_name, solver = SOLVERS[name]
     if payoffs[0].size > SLOWEST_CELLS[name] or (name == "nashpy" and len(payoffs) != 2):
         return "-"
-    try:
-        module = importlib.import_module(module_name)
-    except ImportError:
+    module = _installed(module_name)
+    if module is None:
         return "not installed"
     begin = time.perf_counter()
     every = solver(module, payoffs)
@@ -204,10 +243,19 @@ def _by_quantecon(quantecon: object, payoffs: object) -> set[tuple[int, ...]]:
 def _by_nashpy(nashpy: object, payoffs: object) -> set[tuple[int, ...]]:
     game = nashpy.Game(*payoffs)  # type: ignore[attr-defined]
     pure = set()
-    for row, column in game.support_enumeration(non_degenerate=False, tol=1e-9):
-        if max(row) > 1 - 1e-9 and max(column) > 1 - 1e-9:
-            pure.add((int(np.argmax(row)), int(np.argmax(column))))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # it warns of every game with ties
+        for row, column in game.support_enumeration(non_degenerate=False, tol=1e-9):
+            if max(row) > 1 - 1e-9 and max(column) > 1 - 1e-9:
+                pure.add((int(np.argmax(row)), int(np.argmax(column))))
     return pure
+
+
+SOLVERS: dict[str, tuple[str, Callable[..., set[tuple[int, ...]]]]] = {
+    "pygambit": ("pygambit", _by_gambit),
+    "QuantEcon": ("quantecon", _by_quantecon),
+    "nashpy": ("nashpy", _by_nashpy),
+}
 
 
 def _payoff_tensor(
