@@ -12,8 +12,9 @@ from pytestqt.qtbot import QtBot
 from light_node.clock import SystemClock
 from tests.gui.fake_source import FakeSource, fake_desk, fake_reading
 from wallet_app import i18n
-from wallet_app.gui import theme
+from wallet_app.gui import settings, theme
 from wallet_app.gui.meter import MeterPage
+from wallet_app.gui.meter_window import MeterWindow
 from wallet_app.meter.channel import Timing
 from wallet_app.meter.desk import Connection, MeterDesk
 from wallet_app.meter.dialogue import Options
@@ -285,6 +286,20 @@ if sys.platform != "win32":
         page.bar.halt.click()
         qtbot.waitUntil(lambda: page.bar.begin.isVisible(), timeout=10_000)
         assert "stopped" in page.notice.text.text()
+
+
+def test_a_window_of_its_own_needs_no_wallet(qtbot: QtBot, tmp_path: Path) -> None:
+    desk = MeterDesk(SystemClock(), port_list=list)
+    window = MeterWindow(desk, settings.WindowSettings())
+    qtbot.addWidget(window)
+    window.show()
+    assert not window.page.own.isVisible()
+    assert window.page._none.isVisible()
+    desk.connect(Connection("/dev/no-such-port", "sml"))
+    qtbot.waitUntil(lambda: window.page.table.rowCount() == 1)
+    qtbot.waitUntil(lambda: "plug in" in window.page.values._text.text())
+    window.close()
+    assert desk.views() == ()
 
 
 def test_the_source_of_the_tests_serves_the_whole_window(source: FakeSource) -> None:

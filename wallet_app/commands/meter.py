@@ -14,10 +14,11 @@ from typing import Any
 from light_node import commandline, jsonio
 from light_node.clock import MarketTime, SystemClock
 from wallet_app import i18n
+from wallet_app.commands.window import no_window_reason
 from wallet_app.gui.libraries import qt_libraries_problem
 from wallet_app.meter import decode as decoding
 from wallet_app.meter import report as reporting
-from wallet_app.meter.capture import CaptureWriter, received
+from wallet_app.meter.capture import CaptureWriter, pieces, received
 from wallet_app.meter.detect import Detector
 from wallet_app.meter.dialogue import PROTOCOLS, Options
 from wallet_app.meter.events import Reading, plain
@@ -25,13 +26,15 @@ from wallet_app.meter.explain import Context, explain
 from wallet_app.meter.explain import lines as explained_lines
 from wallet_app.meter.ports import PortError, ports
 from wallet_app.meter.rawlog import RawLog, Turn
+from wallet_app.meter.replay import ReplaySession
 from wallet_app.meter.report_html import report_html
 from wallet_app.meter.session import MeterSession, MeterStatus
 from wallet_app.meter.simulator.device import FAULTS
 
 _MOST_EXPLAINED = 256 * 1024
 SUMMARY = (
-    "Work with a smart meter on a serial port: decode, list, detect, read, watch, test, simulate."
+    "Work with smart meters on serial ports: decode, list, detect, read, watch, test, replay, "
+    "simulate, or all of it in a window."
 )
 
 
@@ -47,7 +50,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         ("watch", _watch, "read the meter until Ctrl-C"),
     ):
         reading = commands.add_parser(name, help=text)
-        _add_reading_options(reading)
+        _add_reading_options(reading, several=name == "watch")
         reading.add_argument(
             "--raw", action="store_true", help="print what goes over the line, byte by byte"
         )
@@ -60,17 +63,41 @@ def configure(parser: argparse.ArgumentParser) -> None:
     testing.add_argument("--html", metavar="FILE", help="the same document as a web page")
     testing.add_argument("--language", choices=sorted(i18n.LANGUAGES), help="of the document")
     testing.set_defaults(run=_test)
+    replaying = commands.add_parser("replay", help="read a capture as if it were the meter")
+    replaying.add_argument("file", metavar="FILE", help="written with --capture or by the window")
+    replaying.add_argument("--protocol", required=True, choices=sorted(PROTOCOLS))
+    replaying.add_argument("--address", help="number of the meter or unit")
+    replaying.add_argument(
+        "--profile", default="", metavar="NAME", help="register profile (Modbus)"
+    )
+    replaying.add_argument("--listen", action="store_true", help="mode D (IEC 62056-21)")
+    replaying.add_argument("--key", default="", metavar="HEX", help="decryption key (DLMS, P1)")
+    replaying.add_argument("--auth-key", default="", metavar="HEX", help="second key (DLMS, P1)")
+    replaying.add_argument(
+        "--speed", type=float, default=0.0, help="times as fast as it was; 0: at once"
+    )
+    replaying.add_argument("--json", action="store_true", help="print JSON")
+    replaying.set_defaults(run=_replay)
+    window = commands.add_parser("window", help="the meter page alone, without a wallet")
+    window.set_defaults(run=_window)
     detecting = commands.add_parser("detect", help="find out which meter hangs on a port")
     detecting.add_argument("port", metavar="PORT", help="for example /dev/ttyUSB0 or COM5")
+    detecting.add_argument("--address", default="", help="number printed on the meter, or unit")
     detecting.add_argument("--json", action="store_true", help="print JSON")
     detecting.set_defaults(run=_detect)
     _configure_simulate(commands.add_parser("simulate", help="serve a simulated meter"))
 
 
-def _add_reading_options(reading: argparse.ArgumentParser) -> None:
-    reading.add_argument("port", metavar="PORT", help="for example /dev/ttyUSB0 or COM5")
+def _add_reading_options(reading: argparse.ArgumentParser, *, several: bool = False) -> None:
+    text = "for example /dev/ttyUSB0 or COM5"
+    if several:
+        text += "; several at once, each as PORT, PROTOCOL@PORT or PROTOCOL:ADDRESS@PORT"
+    reading.add_argument("port", metavar="PORT", nargs="+" if several else 1, help=text)
     reading.add_argument("--protocol", default="dlt645", choices=sorted(PROTOCOLS))
-    reading.add_argument("--address", help="number of the meter or unit; default: ask it")
+    reading.add_argument(
+        "--address",
+        help="number of the meter or unit, several on one line with commas; default: ask it",
+    )
     reading.add_argument("--profile", default="", help="register profile (Modbus)")
     reading.add_argument("--listen", action="store_true", help="mode D (IEC 62056-21)")
     reading.add_argument(
@@ -220,10 +247,12 @@ def _list(arguments: argparse.Namespace) -> int:
 def _detect(arguments: argparse.Namespace) -> int:
     def progress(done: int, total: int, text: str) -> None:
         if not arguments.json:
-            _warn(f"{done + 1}/{total} {text} …")
+            _warn(f"{100 * done // total:3d} % {text} …")
 
     try:
-        detection = Detector(arguments.port, SystemClock(), progress=progress).run()
+        detection = Detector(
+            arguments.port, SystemClock(), progress=progress, address=arguments.address
+        ).run()
     except PortError as error:
         raise commandline.InputError(str(error)) from error
     found = detection.found
@@ -240,6 +269,50 @@ def _detect(arguments: argparse.Namespace) -> int:
         proof = "" if found.proven else ", without check sum"
         _say(f"{name} at {found.link}: meter {found.meter_id or 'without a number'}{proof}")
     return commandline.GOOD if found else commandline.NO
+
+
+def _replay(arguments: argparse.Namespace) -> int:
+    if not 0 <= arguments.speed <= 10_000:
+        raise commandline.InputError("--speed must be from 0 to 10000")
+    data = commandline.read_bytes(arguments.file)
+    found: list[Reading] = []
+
+    def on_reading(reading: Reading) -> None:
+        found.append(reading)
+        _print_reading(reading, as_json=arguments.json)
+
+    try:
+        session = ReplaySession(
+            arguments.file,
+            list(pieces(data.decode("ascii"))),
+            arguments.protocol,
+            _options(arguments),
+            speed=arguments.speed,
+            on_reading=on_reading,
+            on_status=lambda status: None,
+        )
+    except ValueError as error:
+        raise commandline.InputError(f"{arguments.file}: {error}") from error
+    session.start()
+    try:
+        while not session.join(0.2):
+            pass
+    finally:
+        session.stop()
+    status = session.status
+    _warn(f"{status.good_frames} good frames, {status.bad_frames} damaged")
+    return commandline.GOOD if found else commandline.NO
+
+
+def _window(arguments: argparse.Namespace) -> int:
+    i18n.use_language()
+    problem = no_window_reason()
+    if problem:
+        raise commandline.InputError(problem)
+    # Only now: this loads Qt.
+    from wallet_app.gui.meter_window import run_meter_window
+
+    return run_meter_window(SystemClock())
 
 
 def _read(arguments: argparse.Namespace) -> int:
@@ -265,7 +338,7 @@ def _test(arguments: argparse.Namespace) -> int:
     with _capture(arguments.capture) as tap:
         try:
             report = reporting.run(
-                arguments.port,
+                arguments.port[0],
                 arguments.protocol,
                 _options(arguments),
                 clock=SystemClock(),
@@ -359,8 +432,10 @@ def _write_text(name: str, text: str) -> None:
 
 def _follow(arguments: argparse.Namespace, *, once: bool) -> int:
     _check_times(arguments)
+    if len(arguments.port) > 1 and (arguments.capture or arguments.raw):
+        raise commandline.InputError("--capture and --raw are for one port at a time")
     done = threading.Event()
-    newest: list[MeterStatus] = []
+    newest: dict[str, MeterStatus] = {}
 
     def on_reading(reading: Reading) -> None:
         _print_reading(reading, as_json=arguments.json)
@@ -368,9 +443,10 @@ def _follow(arguments: argparse.Namespace, *, once: bool) -> int:
             done.set()
 
     def on_status(status: MeterStatus) -> None:
-        if not once and (not newest or newest[-1].text != status.text):
+        before = newest.get(status.port)
+        if not once and (before is None or before.text != status.text):
             _warn(status.text)
-        newest[:] = [status]
+        newest[status.port] = status
 
     with _capture(arguments.capture) as capture:
         log = RawLog(SystemClock(), most_turns=4, on_turn=_turn_printer(arguments))
@@ -381,31 +457,46 @@ def _follow(arguments: argparse.Namespace, *, once: bool) -> int:
             if arguments.raw:
                 log(sent, data)
 
-        try:
-            session = MeterSession(
-                arguments.port,
-                protocol=arguments.protocol,
-                address=arguments.address,
-                interval_s=arguments.interval,
-                clock=SystemClock(),
-                options=_options(arguments),
-                on_reading=on_reading,
-                on_status=on_status,
-                tap=tap,
-            )
-        except ValueError as error:
-            raise commandline.InputError(str(error)) from error
-        session.start()
+        sessions: list[MeterSession] = []
+        for port, protocol, address in [_place(spec, arguments) for spec in arguments.port]:
+            try:
+                sessions.append(
+                    MeterSession(
+                        port,
+                        protocol=protocol,
+                        address=address,
+                        interval_s=arguments.interval,
+                        clock=SystemClock(),
+                        options=_options(arguments),
+                        on_reading=on_reading,
+                        on_status=on_status,
+                        tap=tap,
+                    )
+                )
+            except ValueError as error:
+                raise commandline.InputError(str(error)) from error
+        for session in sessions:
+            session.start()
         try:
             finished = done.wait(arguments.timeout if once else None)
         finally:
-            session.stop()
+            for session in sessions:
+                session.stop()
             log.flush()
     if finished:
         return commandline.GOOD
-    text = newest[-1].text if newest else f"nothing came from {arguments.port}"
+    text = next(iter(newest.values())).text if newest else f"nothing came from {arguments.port[0]}"
     _warn(text)
     return commandline.NO
+
+
+def _place(spec: str, arguments: argparse.Namespace) -> tuple[str, str, str | None]:
+    """Return (port, protocol, address) of ``PORT`` or ``PROTOCOL[:ADDRESS]@PORT``."""
+    what, at, port = spec.partition("@")
+    protocol, _, address = what.partition(":")
+    if not at or protocol not in PROTOCOLS:
+        return spec, arguments.protocol, arguments.address
+    return port, protocol, address or None
 
 
 def _turn_printer(arguments: argparse.Namespace) -> Callable[[Turn], None]:

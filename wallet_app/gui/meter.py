@@ -101,7 +101,7 @@ class MeterPage(Page):
 
     def _wire(self) -> None:
         self.bar.wanted.connect(self.connect_meter)
-        self.bar.stop.connect(self._stop_search)
+        self.bar.stop.connect(self.stop_search)
         self.bar.replay.connect(self._ask_replay)
         self.table.picked.connect(lambda *_: self._show_chosen())
         self.tabs.chosen.connect(self.open_tab)
@@ -213,7 +213,8 @@ class MeterPage(Page):
         if self._searching is not None:
             self.bar.show_searching(100 * done // max(total, 1), text)
 
-    def _stop_search(self) -> None:
+    def stop_search(self) -> None:
+        """End a search that is going on."""
         if self._searching is not None:
             self._searching.set()
 

@@ -134,7 +134,7 @@ def test_detect_without_a_port(capsys: pytest.CaptureFixture[str]):
 
 
 @contextmanager
-def simulated_meter() -> Iterator[str]:
+def simulated_meter(number: str = METER) -> Iterator[str]:
     """Serve a DL/T 645 meter; yield its port."""
     from datetime import UTC, datetime
 
@@ -143,7 +143,7 @@ def simulated_meter() -> Iterator[str]:
     from wallet_app.meter.simulator.terminal import MeterTerminal
 
     state = HomeState(datetime(2026, 6, 21, tzinfo=UTC), 0, 500, 0, 0, 1_234_560, 0, 230.0)
-    with MeterTerminal(Dlt645Meter(METER, lambda: state, reply_delay_s=0.0)) as terminal:
+    with MeterTerminal(Dlt645Meter(number, lambda: state, reply_delay_s=0.0)) as terminal:
         yield terminal.port
 
 
@@ -241,6 +241,51 @@ def test_raw_shows_what_goes_over_the_line(capsys: pytest.CaptureFixture[str]):
     turns = [json.loads(line) for line in capsys.readouterr().out.splitlines() if '"sent"' in line]
     assert turns[0]["sent"]
     assert sum(field["length"] for field in turns[0]["fields"]) == len(turns[0]["hex"]) // 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX")
+def test_watch_reads_several_ports_at_once(tmp_path: Path):
+    with simulated_meter() as first, simulated_meter("7".zfill(12)) as second:
+        script = "import sys; from wallet_app.cli import main; sys.exit(main(sys.argv[1:]))"
+        places = [first, f"dlt645:{'7'.zfill(12)}@{second}"]
+        command = [sys.executable, "-c", script, "meter", "watch", *places]
+        with subprocess.Popen(
+            [*command, "--interval", "0.05", "--json"], stdout=subprocess.PIPE, text=True
+        ) as watching:
+            assert watching.stdout is not None
+            seen: set[str] = set()
+            for line in watching.stdout:
+                seen.add(json.loads(line)["meter_id"])
+                if len(seen) == 2:
+                    break
+            watching.send_signal(signal.SIGINT)
+            watching.communicate(timeout=30)
+    assert seen == {METER, "7".zfill(12)}
+
+
+def test_one_capture_is_of_one_port(capsys: pytest.CaptureFixture[str]):
+    assert cli.main(["meter", "watch", "COM1", "COM2", "--capture", "x"]) == 2
+    assert "one port at a time" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX")
+def test_replay_reads_a_capture_as_the_meter_was_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    capture = tmp_path / "capture.txt"
+    with simulated_meter() as port:
+        assert cli.main(["meter", "read", port, "--capture", str(capture), "--json"]) == 0
+    read = json.loads(capsys.readouterr().out)
+    command = ["meter", "replay", str(capture), "--protocol", "dlt645", "--json"]
+    assert cli.main(command) == 0
+    replayed = json.loads(capsys.readouterr().out)
+    assert replayed["origin"] == "replayed"
+    same = [key for key in read if key not in ("origin", "host_time")]
+    assert {key: replayed[key] for key in same} == {key: read[key] for key in same}
+    capture.write_text("no capture at all")
+    assert cli.main(command) == 2
+    assert "line 1" in capsys.readouterr().err
+    assert cli.main([*command, "--speed", "-1"]) == 2
 
 
 def test_decode_explains_every_byte(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
