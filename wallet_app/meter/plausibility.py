@@ -15,6 +15,7 @@ from datetime import datetime, tzinfo
 from decimal import Decimal
 from itertools import pairwise
 
+from wallet_app.i18n import tr
 from wallet_app.meter.events import Proof, Reading
 
 REGISTERS = ("import_kwh", "export_kwh")
@@ -95,7 +96,9 @@ def judge(reading: Reading, memory: Memory, limits: Limits) -> tuple[Verdict, Me
     if memory.last is None:
         return _accept(reading, memory, Verdict(True, (*flags, "first"), values))
     if reading.meter_id != memory.last.meter_id:
-        ask = f"the meter now says its number is {reading.meter_id}: was it exchanged?"
+        ask = tr(
+            "the meter now says its number is {number}: was it exchanged?", number=reading.meter_id
+        )
         return _accept(reading, Memory(), Verdict(True, (*flags, "new_meter"), values, ask=ask))
     if reading.host_time < memory.last.host_time and "clock_jump" not in reading.problems:
         return _judge_late(reading, memory, limits, values, flags)
@@ -167,7 +170,7 @@ def _reject(
     rejected = (*memory.rejected, reading)[-_REJECTED_BEFORE_ASKING:]
     ask = ""
     if len(rejected) == _REJECTED_BEFORE_ASKING and _agree(rejected, limits):
-        ask = (
+        ask = tr(
             "three readings in a row do not fit the ones before: was the meter reset or exchanged?"
         )
     return Verdict(False, flags, values, ask=ask), replace(memory, rejected=rejected)

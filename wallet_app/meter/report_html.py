@@ -26,7 +26,7 @@ h2 { font-size: 11pt; margin-top: 14px; margin-bottom: 4px; }
 p.note { color: #5a6773; font-size: 7.5pt; }
 td, th { padding: 2px 6px; }
 th { background-color: #eef3f4; text-align: left; font-size: 7pt; }
-td.n { text-align: right; }
+td.n, th.n { text-align: right; }
 td.hex { font-family: "DejaVu Sans Mono", Consolas, Menlo, monospace; font-size: 6.5pt; }
 """
 
@@ -201,7 +201,10 @@ def _table(
     hexed: int = -1,
 ) -> str:
     right = frozenset(numbers)
-    head = "".join(f"<th>{_text(name)}</th>" for name in heads)
+    head = "".join(
+        f"<th class='n'>{_text(name)}</th>" if place in right else f"<th>{_text(name)}</th>"
+        for place, name in enumerate(heads)
+    )
     body = []
     for row in rows:
         cells = []
