@@ -14,6 +14,7 @@ COMMANDS = {
     "fabric": "light_node.commands.fabric",
     "mtc": "light_node.commands.mtc",
     "peers": "light_node.commands.peers",
+    "profile": "light_node.commands.profile",
     "prove": "light_node.commands.prove",
     "run": "light_node.commands.run",
     "status": "light_node.commands.status",
