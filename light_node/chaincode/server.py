@@ -25,6 +25,8 @@ from light_node.fabric.pb import peer_pb2
 log = logging.getLogger(__name__)
 
 _STOP_SECONDS = 1.0
+MAX_WAITING_MESSAGES = 20_000
+"""Most messages kept for a peer that does not read: four for each transaction that may run."""
 _OPTIONS: list[tuple[str, int]] = [
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -132,18 +134,18 @@ class ChaincodeServer:
         writer = asyncio.create_task(outbox.drain())
         self._metrics.streams.inc()
         log.info("stream opened", extra={"peer": peer})
-        reason = "cut"
+        reason, refusal = "cut", ""
         try:
             session.begin()
             while (data := await _read(context)) is not None:
                 began = time.thread_time()
                 session.receive(data)
                 self._metrics.stepped(time.thread_time() - began)
+                if outbox.waiting > MAX_WAITING_MESSAGES:
+                    raise MalformedMessage("the peer sends without reading what it is answered")
             reason = "closed by the peer"
         except MalformedMessage as error:
-            reason = "malformed"
-            log.warning("stream refused: %s", error, extra={"peer": peer})
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+            reason, refusal = "malformed", str(error)
         except asyncio.CancelledError:
             reason = "stopped" if self._host.stopping else "cut"
             raise
@@ -152,9 +154,12 @@ class ChaincodeServer:
             writer.cancel()
             self._metrics.streams.dec()
             self._metrics.stream_ended(reason)
-            log.info("stream ended: %s", reason, extra={"peer": peer})
+            log.info("stream ended: %s", reason, extra={"peer": peer, "refusal": refusal})
             with contextlib.suppress(asyncio.CancelledError):
                 await writer
+        if refusal:
+            # Last, as it waits for the peer to read, which this one may never do.
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, refusal)
 
 
 async def _read(context: Any) -> bytes | None:
@@ -174,6 +179,11 @@ class _Outbox:
         """Send ``message`` after those before it."""
         self._waiting.append(message)
         self._filled.set()
+
+    @property
+    def waiting(self) -> int:
+        """How many messages are not written yet."""
+        return len(self._waiting)
 
     async def drain(self) -> None:
         """Write until cancelled; a stream that is gone is noticed, and ended, by its reader."""

@@ -140,6 +140,8 @@ class FakePeer:
         self.registered = ""
         self.faults: list[str] = []
         self.ready = threading.Event()
+        self._reading = threading.Event()
+        self._reading.set()
         self.over = threading.Event()
         self.status: grpc.StatusCode | None = None
         self.received: queue.SimpleQueue[peer_pb2.ChaincodeMessage] = queue.SimpleQueue()
@@ -164,6 +166,10 @@ class FakePeer:
     def send_bytes(self, data: bytes) -> None:
         self._outbox.put(data)
 
+    def stop_reading(self) -> None:
+        """Leave what comes from now on in the sockets' buffers."""
+        self._reading.clear()
+
     def close(self) -> None:
         """End the stream politely."""
         self._outbox.put(None)
@@ -171,6 +177,7 @@ class FakePeer:
 
     def cut(self) -> None:
         """Break the stream off."""
+        self._reading.set()
         self._stream.cancel()
         self._outbox.put(None)
         self._thread.join(WAIT)
@@ -209,6 +216,7 @@ class FakePeer:
         try:
             for message in self._stream:
                 self._take(message)
+                self._reading.wait()
         except grpc.RpcError as error:
             self.status = error.code()
         self.over.set()

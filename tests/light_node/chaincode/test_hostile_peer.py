@@ -7,7 +7,7 @@ from typing import Any
 import grpc
 import pytest
 
-from light_node.chaincode import transaction
+from light_node.chaincode import server, transaction
 from light_node.chaincode.host import Limits, Service
 from light_node.contract.stub import OK, Invocation, Response
 from light_node.fabric.identity import SigningIdentity
@@ -23,9 +23,9 @@ def trader(new_trader: Callable[..., SigningIdentity]) -> SigningIdentity:
     return new_trader("Ada")
 
 
-def count(server: Any, name: str, **labels: str) -> float:
+def count(running: Any, name: str, **labels: str) -> float:
     """A counter's value, 0 if it never counted."""
-    return server.metrics.registry.get_sample_value(f"chaincode_{name}", labels) or 0.0
+    return running.metrics.registry.get_sample_value(f"chaincode_{name}", labels) or 0.0
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -52,14 +52,14 @@ def wait_until(condition: Callable[[], bool]) -> None:
 def test_what_no_peer_may_send_ends_its_stream_and_no_other(
     serve: Any, dial: Any, trader: SigningIdentity, data: bytes
 ) -> None:
-    server = serve("kv")
-    good, bad = dial(server), dial(server)
+    running = serve("kv")
+    good, bad = dial(running), dial(running)
     assert bad.ready.wait(WAIT)
     bad.send_bytes(data)
     assert bad.over.wait(WAIT)
     assert bad.status is grpc.StatusCode.INVALID_ARGUMENT
     assert good.call(trader, "put", "k", "v").payload == b"v"
-    wait_until(lambda: count(server, "streams_ended_total", reason="malformed") == 1)
+    wait_until(lambda: count(running, "streams_ended_total", reason="malformed") == 1)
 
 
 def test_a_transaction_before_the_registration_ends_the_stream(serve: Any, dial: Any) -> None:
@@ -71,8 +71,8 @@ def test_a_transaction_before_the_registration_ends_the_stream(serve: Any, dial:
 def test_answers_nobody_waits_for_are_dropped(
     serve: Any, dial: Any, trader: SigningIdentity
 ) -> None:
-    server = serve("kv")
-    peer = dial(server)
+    running = serve("kv")
+    peer = dial(running)
     assert peer.ready.wait(WAIT)
     peer.send(M(type=M.RESPONSE, txid="nobody", channel_id="market"))
     peer.send(M(type=M.ERROR, txid="nobody", channel_id="market"))
@@ -80,12 +80,12 @@ def test_answers_nobody_waits_for_are_dropped(
     assert call.response().payload == b"v"
     peer.send(M(type=M.RESPONSE, txid=call.proposal.transaction_id, channel_id="market"))
     assert peer.call(trader, "put", "k", "w").payload == b"w"
-    assert count(server, "messages_dropped_total", reason="answer nobody waits for") == 3
+    assert count(running, "messages_dropped_total", reason="answer nobody waits for") == 3
 
 
 def test_an_answer_given_twice_counts_once(serve: Any, dial: Any, trader: SigningIdentity) -> None:
-    server = serve("kv")
-    peer = dial(server)
+    running = serve("kv")
+    peer = dial(running)
 
     def twice(call: Any, message: Any) -> bool:
         peer.answer(message, b"4")
@@ -99,14 +99,16 @@ def test_an_answer_given_twice_counts_once(serve: Any, dial: Any, trader: Signin
 def test_the_same_transaction_twice_runs_once(
     serve: Any, dial: Any, trader: SigningIdentity
 ) -> None:
-    server = serve("kv")
-    peer = dial(server)
+    running = serve("kv")
+    peer = dial(running)
     held: list[Any] = []
     peer.on_call = lambda call, message: bool(held.append(message))
     call = peer.begin(trader, "put", "k", "v")
     wait_until(lambda: len(held) == 1)
     peer.send(peer.transaction(call.proposal))
-    wait_until(lambda: count(server, "messages_dropped_total", reason="duplicate transaction") == 1)
+    wait_until(
+        lambda: count(running, "messages_dropped_total", reason="duplicate transaction") == 1
+    )
     peer.answer(held[0], b"")
     assert call.response().payload == b"v"
     assert len(held) == 1
@@ -162,8 +164,8 @@ def test_a_range_that_never_ends_is_fetched_as_far_as_it_is_read(
     serve: Any, dial: Any, trader: SigningIdentity
 ) -> None:
     """The iterator's pages are asked for one by one; the transaction's time bounds them."""
-    server = serve("kv", limits=Limits(execute_seconds=0.5))
-    peer = dial(server)
+    running = serve("kv", limits=Limits(execute_seconds=0.5))
+    peer = dial(running)
 
     def endless(call: Any, message: Any) -> bool:
         answer = peer_pb2.QueryResponse(id="q", has_more=True)
@@ -200,8 +202,8 @@ def test_a_transaction_that_is_not_all_there_is_answered_with_an_error(
 def test_a_stream_cut_in_mid_transaction_leaves_nothing_behind(
     serve: Any, dial: Any, trader: SigningIdentity
 ) -> None:
-    server = serve("kv")
-    peer, held = dial(server), threading.Event()
+    running = serve("kv")
+    peer, held = dial(running), threading.Event()
 
     def hold(call: Any, message: Any) -> bool:
         held.set()
@@ -210,12 +212,12 @@ def test_a_stream_cut_in_mid_transaction_leaves_nothing_behind(
     peer.on_call = hold
     peer.begin(trader, "put", "k", "v")
     assert held.wait(WAIT)
-    assert count(server, "transactions_running") == 1
+    assert count(running, "transactions_running") == 1
     peer.cut()
-    wait_until(lambda: count(server, "transactions_running") == 0)
-    wait_until(lambda: count(server, "streams") == 0)
-    assert count(server, "transactions_total", function="put", outcome="failed") == 1
-    assert dial(server).call(trader, "put", "k", "v").payload == b"v"
+    wait_until(lambda: count(running, "transactions_running") == 0)
+    wait_until(lambda: count(running, "streams") == 0)
+    assert count(running, "transactions_total", function="put", outcome="failed") == 1
+    assert dial(running).call(trader, "put", "k", "v").payload == b"v"
 
 
 def test_a_peer_that_never_answers_is_waited_for_only_so_long(
@@ -244,8 +246,8 @@ def test_more_transactions_than_allowed_are_refused_at_once(
 def test_a_message_larger_than_grpc_takes_ends_that_stream_only(
     serve: Any, dial: Any, trader: SigningIdentity
 ) -> None:
-    server = serve("kv")
-    good, bad = dial(server), dial(server)
+    running = serve("kv")
+    good, bad = dial(running), dial(running)
     assert bad.ready.wait(WAIT)
     bad.send_bytes(bytes(100 * 1024 * 1024 + 1))
     assert bad.over.wait(WAIT)
@@ -269,8 +271,8 @@ def test_a_defect_of_the_contract_ends_its_transaction_and_is_logged(
             return Response(OK, "", b"fine")
         raise ZeroDivisionError("secret")
 
-    server = serve(Service(ID, broken))
-    peer = dial(server)
+    running = serve(Service(ID, broken))
+    peer = dial(running)
     assert peer.begin(trader, "bad").error() == "the chaincode failed; its server's log says why"
     assert peer.call(trader, "good").payload == b"fine"
     assert "ZeroDivisionError: secret" in caplog.text
@@ -296,12 +298,27 @@ def test_keepalive_is_echoed(serve: Any, dial: Any) -> None:
     assert (echoed.type, echoed.payload) == (M.KEEPALIVE, b"still there")
 
 
+def test_a_peer_that_sends_and_never_reads_does_not_fill_the_memory(
+    serve: Any, dial: Any, trader: SigningIdentity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "MAX_WAITING_MESSAGES", 20)
+    running = serve("kv")
+    good, bad = dial(running), dial(running)
+    assert bad.ready.wait(WAIT)
+    bad.stop_reading()
+    # More than what lies in the sockets' buffers, so that the server's writes have to wait.
+    for _ in range(100):
+        bad.send(M(type=M.KEEPALIVE, payload=bytes(300_000)))
+    wait_until(lambda: count(running, "streams_ended_total", reason="malformed") == 1)
+    assert good.call(trader, "put", "k", "v").payload == b"v"
+
+
 def test_invented_functions_do_not_grow_the_metrics(
     serve: Any, dial: Any, trader: SigningIdentity
 ) -> None:
-    server = serve("kv")
-    peer = dial(server)
+    running = serve("kv")
+    peer = dial(running)
     for number in range(20):
         assert peer.call(trader, f"invented{number}").status == 400
-    assert count(server, "transactions_total", function="other", outcome="refused") == 20
-    assert b"invented" not in server.metrics.text()
+    assert count(running, "transactions_total", function="other", outcome="refused") == 20
+    assert b"invented" not in running.metrics.text()

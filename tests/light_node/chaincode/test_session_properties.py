@@ -90,7 +90,7 @@ def run(script: list[bytes]) -> tuple[list[peer_pb2.ChaincodeMessage], Metrics]:
     return sent, metrics
 
 
-@settings(max_examples=80)
+@settings(max_examples=50)
 @given(st.lists(st.one_of(messages(), st.binary(max_size=12)), max_size=12))
 def test_a_session_survives_any_script(script: list[bytes]) -> None:
     sent, metrics = run(script)
