@@ -10,34 +10,30 @@ import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
 
 from light_node.clock import Clock
 from light_node.fabric import endorsement
+from light_node.fabric.calls import Calls
 from light_node.fabric.channel_config import ChannelConfig
 from light_node.fabric.commit import DEFAULT_DEADLINES, Committer, Pace
 from light_node.fabric.commit import CommitStatus as CommitStatus
 from light_node.fabric.commit import Deadlines as Deadlines
 from light_node.fabric.commit import Endorsed as Endorsed
 from light_node.fabric.errors import (
-    AlreadyOrdered,
     CommitConflict,
     EndorseError,
     EndorsersDisagree,
     EvaluateError,
-    EventsError,
-    FabricError,
     MalformedMessage,
-    Overloaded,
     TimedOut,
     Unavailable,
     UntrustedResponse,
     commit_error,
     contract_refused,
-    from_rpc_error,
 )
 from light_node.fabric.events import Checkpoint, EventStream
 from light_node.fabric.identity import SigningIdentity
@@ -47,7 +43,6 @@ from light_node.fabric.methods import (
     ENDORSE,
     EVALUATE,
     SUBMIT,
-    Method,
 )
 from light_node.fabric.pb import (
     common_pb2,
@@ -55,7 +50,7 @@ from light_node.fabric.pb import (
     lifecycle_pb2,
     orderer_pb2,
 )
-from light_node.fabric.peers import LOOK_ROUND_S, Link, Peers
+from light_node.fabric.peers import Link, Peers
 from light_node.fabric.proposal import NONCE_BYTES, Proposal, build_proposal, is_transaction_id
 from light_node.fabric.transaction import (
     EndorsementPolicy,
@@ -65,8 +60,6 @@ from light_node.fabric.transaction import (
     read_envelope,
     sign_payload,
 )
-
-T = TypeVar("T")
 
 _STATUS_SLICE_S = 2.0  # how long one peer of several is asked for a commit before looking round
 
@@ -119,6 +112,7 @@ class Gateway:
         self._policies: dict[str, EndorsementPolicy] = {}
         self._streams: list[EventStream] = []
         self._pace = Pace(random)
+        self._calls = Calls(peers, clock, self._pace)
         self._committer = Committer(self.submit, self.commit_status, deadlines, clock, self._pace)
 
     @property
@@ -159,7 +153,7 @@ class Gateway:
                 proposed_transaction=proposal.signed,
                 target_organizations=organizations,
             )
-            answer = self._call(EVALUATE, request, "evaluate", within, proposal)
+            answer = self._calls.call(EVALUATE, request, "evaluate", within, proposal)
             response = answer.result
             if response.status >= 400:
                 raise contract_refused(response.status, response.message, stage="evaluate")
@@ -168,7 +162,7 @@ class Gateway:
             payload: bytes = response.payload
             return payload
 
-        return self._repeat(attempt, self._deadlines.evaluate)
+        return self._calls.repeat(attempt, self._deadlines.evaluate)
 
     def height(self) -> int:
         """Return the number of blocks at the peer that is asked (``qscc`` GetChainInfo)."""
@@ -217,7 +211,7 @@ class Gateway:
                 proposed_transaction=proposal.signed,
                 endorsing_organizations=named,
             )
-            answer = self._call(ENDORSE, request, "endorse", within, proposal)
+            answer = self._calls.call(ENDORSE, request, "endorse", within, proposal)
             try:
                 checked = check_prepared(
                     answer.prepared_transaction, proposal, policy, expect=expect
@@ -241,7 +235,7 @@ class Gateway:
                 checked.action.event,
             )
 
-        return self._repeat(attempt, self._deadlines.endorse)
+        return self._calls.repeat(attempt, self._deadlines.endorse)
 
     def submit(self, endorsed: Endorsed) -> None:
         """Hand the envelope to the ordering service; may be repeated with the same one.
@@ -253,8 +247,8 @@ class Gateway:
             channel_id=self._channel_id,
             prepared_transaction=read_envelope(endorsed.envelope),
         )
-        self._repeat(
-            lambda within: self._call(
+        self._calls.repeat(
+            lambda within: self._calls.call(
                 SUBMIT,
                 request,
                 "submit",
@@ -285,7 +279,7 @@ class Gateway:
             left = until - self._clock.monotonic()
             within = min(left, _STATUS_SLICE_S) if several else left
             try:
-                answer = self._call(
+                answer = self._calls.call(
                     COMMIT_STATUS, signed, "commit status", within, transaction_id=transaction_id
                 )
             except TimedOut:
@@ -394,7 +388,9 @@ class Gateway:
                 )
             )
 
-        return EventStream(chaincode, start, open_call, lambda error: self._failed(asked, error))
+        return EventStream(
+            chaincode, start, open_call, lambda error: self._calls.failed(asked, error)
+        )
 
     def _moved(self, link: Link) -> None:
         with self._lock:
@@ -454,70 +450,3 @@ class Gateway:
     def _serving(self) -> Sequence[str]:
         """Return whom to name as endorsers: nobody, unless some organisation's peers are silent."""
         return () if self._planned else self._peers.serving_organizations()
-
-    def _failed(self, link: Link, error: FabricError) -> None:
-        """Move on where another peer may do better than ``link``."""
-        if isinstance(error, Overloaded | AlreadyOrdered | EndorsersDisagree):
-            return  # nothing is wrong with the peer
-        if isinstance(error, TimedOut) and error.stage == "commit status":
-            return  # the transaction is not committed yet
-        if isinstance(error, Unavailable | EvaluateError | EndorseError | EventsError):
-            self._peers.failed(link)
-
-    def _call(
-        self,
-        method: Method,
-        request: Any,
-        stage: str,
-        timeout: float,
-        proposal: Proposal | None = None,
-        *,
-        transaction_id: str = "",
-    ) -> Any:
-        link = self._peers.current
-        try:
-            return link.callable(method)(request, timeout=timeout)
-        except grpc.RpcError as error:
-            about = transaction_id if proposal is None else proposal.transaction_id
-            found = from_rpc_error(error, stage, about)
-            if not self._pace.stopped:
-                self._failed(link, found)
-            raise found from error
-        except ValueError as error:  # what grpc raises on a channel its owner has closed
-            raise Unavailable("the connection was closed", stage=stage) from error
-
-    def _repeat(
-        self, attempt: Callable[[float], T], within: float, *, only_overload: bool = False
-    ) -> T:
-        """Run ``attempt`` again while the peer is overloaded, and after a loss at the next peer.
-
-        With a single peer once more at that one, unless it took all the time there was. Of several
-        the first has a quarter of the time and the next half of it: ``attempt`` is given how long.
-        """
-        until = self._clock.monotonic() + within
-        several = len(self._peers.links) > 1
-        share = within / (2 if only_overload else 4) if several else within
-        tries = 0
-        while True:
-            asked = self._peers.current
-            try:
-                return attempt(share)
-            except (Unavailable, EvaluateError, EndorseError) as error:
-                tries += 1
-                moved = self._peers.current is not asked
-                if isinstance(error, Overloaded):
-                    again = True
-                elif only_overload or tries >= max(2, len(self._peers.links)):
-                    again = False
-                else:
-                    again = moved or not isinstance(error, TimedOut | EvaluateError | EndorseError)
-                left = until - self._clock.monotonic()
-                if not again or left <= 0 or self._pace.stopped:
-                    raise
-                if isinstance(error, TimedOut):
-                    # Some peer is silent, perhaps not the one asked: learn which before going on.
-                    self._peers.await_comparison(min(LOOK_ROUND_S, left))
-                elif not moved:
-                    self._pace.pause(tries - 1, left)
-            if several:
-                share = min(within / 2, max(left, 1.0))
