@@ -21,7 +21,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import grpc
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from light_node import jsonio
@@ -30,11 +29,11 @@ from light_node.contract.slots import SlotRecord
 from light_node.fabric import endorsement
 from light_node.fabric.ca import CaClient
 from light_node.fabric.channel_config import ChannelConfig
-from light_node.fabric.connection import connect
 from light_node.fabric.crypto import KeySigner
 from light_node.fabric.errors import ContractRefused, FabricError
 from light_node.fabric.gateway import Gateway
 from light_node.fabric.identity import SigningIdentity
+from light_node.fabric.peers import Heights, Peers, PeerWatch
 from light_node.fabric.profile import NetworkProfile
 from light_node.market.quotes import PriceBounds, Quote, Side
 from light_node.market.slots import Slot
@@ -163,7 +162,11 @@ class Neighbourhood:
         self._clock = clock
         self._chaincode = profile.chaincode
         self._market_time = profile.market_time
-        self._channels = self._connect(profile)
+        self._peers = {
+            o.msp_id: Peers.of_profile(profile, o.msp_id, monotonic=clock.monotonic)
+            for o in profile.organizations
+        }
+        self._watches: dict[str, PeerWatch] = {}
         policy_config = ChannelConfig.from_block(profile.trust_root.config_block)
         policy = endorsement.by_reference(policy_config)
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="neighbour")
@@ -177,10 +180,15 @@ class Neighbourhood:
         self.neighbours: list[Neighbour] = []
         for member in members:
             identity = _enrol(cas[member.msp_id], member)
-            channel = self._channels[member.msp_id]
+            peers = self._peers[member.msp_id]
             gateway = Gateway(
-                channel, identity, profile.channel, clock, policy=policy, config=policy_config
+                peers, identity, profile.channel, clock, policy=policy, config=policy_config
             )
+            if member.msp_id not in self._watches:  # one neighbour asks for all of its organisation
+                heights = Heights(identity, profile.channel, clock)
+                watch = PeerWatch(peers, heights, monotonic=clock.monotonic)
+                self._watches[member.msp_id] = watch
+                watch.start()
             self.neighbours.append(_settle_in(member, identity, gateway))
         for ca in cas.values():
             ca.close()
@@ -221,8 +229,10 @@ class Neighbourhood:
         for neighbour in self.neighbours:
             neighbour.gateway.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
-        for channel in self._channels.values():
-            channel.close()
+        for watch in self._watches.values():
+            watch.stop()
+        for peers in self._peers.values():
+            peers.close()
 
     def _opened(self, record: SlotRecord) -> None:
         for neighbour in self.neighbours:
@@ -310,13 +320,6 @@ class Neighbourhood:
         timer.daemon = True
         self._timers = [t for t in self._timers if t.is_alive()] + [timer]
         timer.start()
-
-    @staticmethod
-    def _connect(profile: NetworkProfile) -> dict[str, grpc.Channel]:
-        return {
-            o.msp_id: connect(o.peers[0].address, o.peers[0].tls_root_pem)
-            for o in profile.organizations
-        }
 
 
 def _enrol(ca: CaClient, member: Member) -> SigningIdentity:
