@@ -184,6 +184,8 @@ def _consenter(identifier: int, member: NodeMaterial) -> common_pb2.Consenter:
 
 
 def _bft_options(parameters: OrderingParameters) -> Message:
+    # Fabric's defaults, but for how soon a leader is given up: with 20 s to complain, 20 s for the
+    # change of view and a minute without heartbeat, a market stood still for up to 42 s.
     return smartbft_pb2.Options(
         request_batch_max_count=MAX_MESSAGE_COUNT,
         request_batch_max_bytes=ABSOLUTE_MAX_BYTES,
@@ -191,11 +193,11 @@ def _bft_options(parameters: OrderingParameters) -> Message:
         incoming_message_buffer_size=200,
         request_pool_size=400,
         request_forward_timeout="2s",
-        request_complain_timeout="20s",
+        request_complain_timeout="5s",
         request_auto_remove_timeout="3m",
-        view_change_resend_interval="5s",
-        view_change_timeout="20s",
-        leader_heartbeat_timeout="1m",
+        view_change_resend_interval="2s",
+        view_change_timeout="10s",
+        leader_heartbeat_timeout="20s",
         leader_heartbeat_count=10,
         collect_timeout="1s",
     )

@@ -5,6 +5,7 @@ trading go on by itself. Durations are printed (``-rP``), never judged.
 """
 
 import itertools
+import json
 import os
 import signal
 import subprocess
@@ -18,8 +19,10 @@ from pathlib import Path
 
 import pytest
 
+from light_node.fabricnet import binaries
 from light_node.fabricnet.network import FabricNet, UpOptions
 from light_node.fabricnet.plan import Plan
+from light_node.fabricnet.processes import Command
 from tests.fabric.household import WAIT_S, Household, ShiftedClock
 from tests.fabric.networks import FabricClients, fabric_network
 
@@ -143,6 +146,40 @@ def test_the_own_peer_hangs(fabric: FabricClients, home: Household) -> None:
     until(lambda: home.moves[-1].preferred, "the return to the own peer")
     home.trade(1)
     home.check()
+
+
+def test_the_own_peer_is_cut_off_from_the_orderers(
+    fabric: FabricClients, home: Household, tmp_path: Path
+) -> None:
+    cut_off(fabric, tmp_path)
+    until(lambda: home.ledger.peer == OWN, "the return to the own peer")
+    say("first commit while the own peer stands still", home.trade(1))
+    home.trade()
+    until(lambda: any(move.behind for move in home.moves), "word of the change")
+    fabric.net.processes.stop([OWN])
+    fabric.net.up(UpOptions(), lambda _: None)
+    until(lambda: home.moves[-1].preferred, "the return to the own peer")
+    home.trade(1)
+    home.check()
+
+
+def cut_off(fabric: FabricClients, folder: Path) -> None:
+    """Start the own peer anew so that it looks for the orderers where nobody listens."""
+    net = fabric.net
+    net.processes.stop([OWN])
+    own = net.directory / "nodes" / OWN
+    core = json.loads((own / "core.yaml").read_text())
+    core["peer"]["deliveryclient"] = {
+        "addressOverrides": [
+            {"from": o.address, "to": "127.0.0.1:1", "caCertsFile": str(own / "tls" / "ca.crt")}
+            for o in fabric.profile.orderers
+        ]
+    }
+    (folder / "core.yaml").write_text(json.dumps(core))
+    peer = str(binaries.find(os.environ).peer)
+    environment = {"FABRIC_CFG_PATH": str(folder), "FABRIC_LOGGING_SPEC": "warn"}
+    net.processes.start(Command(OWN, [peer, "node", "start"], environment))
+    until(lambda: heights(net)[OWN] is not None, "the peer's answer")
 
 
 def test_another_organisations_peer_hangs(fabric: FabricClients, home: Household) -> None:

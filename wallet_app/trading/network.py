@@ -50,6 +50,11 @@ class GatewayLedger:
         )
         self._watch.start()
 
+    @property
+    def peer(self) -> str:
+        """The name of the peer that is asked now."""
+        return self._peers.current.name
+
     def evaluate(self, function: str, *arguments: str) -> Any:
         """Return the JSON a query answers; ``JsonError`` if it is none."""
         return jsonio.strict_loads(self._gateway.evaluate(self._chaincode, function, *arguments))
