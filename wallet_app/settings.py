@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import time
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -136,6 +137,43 @@ SETTINGS = (
         10**9,
         group="limits",
         shown=_KWH,
+    ),
+    Setting(
+        "limit_day_sell_wh",
+        _MWH,
+        "Sold at most a day",
+        "the agent sells no more than this in a day",
+        0,
+        _MWH,
+        group="limits",
+        shown=_KWH,
+    ),
+    Setting(
+        "limit_day_buy_wh",
+        _MWH,
+        "Bought at most a day",
+        "the agent buys no more than this in a day",
+        0,
+        _MWH,
+        group="limits",
+        shown=_KWH,
+    ),
+    Setting(
+        "limit_reserve_wh",
+        0,
+        "Sell only when stored",
+        "the battery must hold this much before surplus is sold",
+        0,
+        10**8,
+        group="limits",
+        shown=_KWH,
+    ),
+    Setting(
+        "limit_hours",
+        "",
+        "Trading hours",
+        "local hours in which the agent trades, such as 06:00-12:00, 22:00-02:00; empty: all day",
+        group="limits",
     ),
     Setting(
         "limit_daily_loss",
@@ -438,6 +476,33 @@ def parse_link(text: str) -> tuple[int, int, str, int]:
     return int(match[1]), int(match[2]), match[3], int(match[4])
 
 
+def _check_hours(text: str) -> None:
+    parse_hours(text)
+
+
+def parse_hours(text: str) -> tuple[tuple[time, time], ...]:
+    """Return the spans of ``06:00-12:00, 22:00-02:00``; "" gives none, ``SettingsError`` others.
+
+    A span whose end is before its begin runs over midnight.
+    """
+    spans = []
+    for part in text.split(",") if text.strip() else ():
+        ends = re.fullmatch(r"\s*(\d\d:\d\d)\s*[-–]\s*(\d\d:\d\d)\s*", part, re.ASCII)
+        try:
+            start, end = map(time.fromisoformat, ends.groups() if ends else ("", ""))
+        except ValueError:
+            raise SettingsError(
+                f'"limit_hours" has {part.strip()!r}; write hours such as 06:00-12:00, 22:00-02:00'
+            ) from None
+        if start == end:
+            # It could mean always or never, and one of the two spends money.
+            raise SettingsError(
+                f'"limit_hours" begins and ends at {start:%H:%M}; leave it empty to trade all day'
+            )
+        spans.append((start, end))
+    return tuple(spans)
+
+
 def _check_zone(name: str) -> None:
     try:
         ZoneInfo(name)
@@ -447,6 +512,7 @@ def _check_zone(name: str) -> None:
 
 _CHECKS: Mapping[str, Callable[[str], None]] = {
     "time_zone": _check_zone,
+    "limit_hours": _check_hours,
     "meter_key": _check_key,
     "meter_auth_key": _check_key,
     "meter_link": _check_link,

@@ -3,13 +3,15 @@
 import json
 import os
 import stat
+from datetime import time
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from wallet_app.settings import SETTINGS, Settings, SettingsError
+from wallet_app.settings import SETTINGS, Settings, SettingsError, parse_hours
+from wallet_app.trading.setup import limits_of
 
 
 def write(directory: Path, text: str | bytes) -> None:
@@ -59,6 +61,35 @@ def test_an_impossible_value_is_named(values: dict[str, Any], words: str) -> Non
     if known:
         with pytest.raises(SettingsError, match=words):
             Settings().changed(**known)
+
+
+def test_trading_hours_are_spans_of_local_time() -> None:
+    assert parse_hours(" ") == ()
+    spans = ((time(6), time(12, 30)), (time(22), time(2)))
+    assert parse_hours("06:00-12:30, 22:00–02:00") == spans
+    for text in ("6-12", "06:00-25:00", "06:00", "06:00-12:00,", "06:00-12:00-13:00"):
+        with pytest.raises(SettingsError, match="write hours such as"):
+            Settings({"limit_hours": text})
+    with pytest.raises(SettingsError, match="leave it empty to trade all day"):
+        Settings({"limit_hours": "06:00-06:00"})
+
+
+def test_every_limit_of_the_settings_reaches_the_check() -> None:
+    plain = limits_of(Settings())
+    changed = {
+        "limit_min_sell_price": ("min_sell_price", 1),
+        "limit_max_buy_price": ("max_buy_price", 1),
+        "limit_energy_wh": ("max_slot_wh", 1),
+        "limit_day_sell_wh": ("max_day_sell_wh", 1),
+        "limit_day_buy_wh": ("max_day_buy_wh", 1),
+        "limit_daily_loss": ("max_day_loss", 1),
+        "limit_reserve_wh": ("reserve_wh", 1),
+        "limit_hours": ("hours", "06:00-12:00"),
+    }
+    assert set(changed) == {s.name for s in SETTINGS if s.group == "limits"}
+    for setting, (field, value) in changed.items():
+        limits = limits_of(Settings({setting: value}))
+        assert getattr(limits, field) != getattr(plain, field), setting
 
 
 def test_saved_and_loaded(tmp_path: Path) -> None:

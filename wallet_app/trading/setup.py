@@ -30,7 +30,7 @@ from wallet_app.meter.ports import Link
 from wallet_app.meter.recording import ReadingStore, RecordingError
 from wallet_app.meter.session import MeterSession, MeterStatus
 from wallet_app.meter.simulator.household import Household
-from wallet_app.settings import Settings, parse_link
+from wallet_app.settings import Settings, parse_hours, parse_link
 from wallet_app.strategy.forecast import SlotEnergy
 from wallet_app.strategy.limits import Limits
 from wallet_app.trading.course import Tools
@@ -336,7 +336,11 @@ def limits_of(settings: Settings) -> Limits:
         min_sell_price=PriceTick(settings["limit_min_sell_price"]),
         max_buy_price=PriceTick(settings["limit_max_buy_price"]),
         max_slot_wh=EnergyWh(settings["limit_energy_wh"]),
+        max_day_sell_wh=EnergyWh(settings["limit_day_sell_wh"]),
+        max_day_buy_wh=EnergyWh(settings["limit_day_buy_wh"]),
         max_day_loss=MoneyWhTick(settings["limit_daily_loss"]),
+        reserve_wh=EnergyWh(settings["limit_reserve_wh"]),
+        hours=parse_hours(settings["limit_hours"]),
         zone=settings.zone_info,
     )
 

@@ -252,7 +252,7 @@ def test_a_buyer(market: Market, make_house: MakeHouse) -> None:
 # -- limits -------------------------------------------------------------------------------------
 
 
-def limited(**limits: int) -> Settings:
+def limited(**limits: int | str) -> Settings:
     return Settings({"agent": "do", **limits})
 
 
@@ -261,10 +261,12 @@ def limited(**limits: int) -> Settings:
     [
         ({"limit_min_sell_price": 10_999}, "you sell at 1.0999 or more"),
         ({"limit_energy_wh": 100}, "you allow 100 Wh"),
+        ({"limit_day_sell_wh": 100}, "you allow 100 Wh a day"),
+        ({"limit_hours": "01:00-02:00"}, "you allow trading 01:00–02:00"),
     ],
 )
 def test_the_agent_keeps_to_the_limits(
-    market: Market, make_house: MakeHouse, limits: dict[str, int], words: str
+    market: Market, make_house: MakeHouse, limits: dict[str, int | str], words: str
 ) -> None:
     house = make_house(settings=limited(**limits))
     house.expect(-2_000)
