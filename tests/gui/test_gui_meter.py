@@ -268,6 +268,7 @@ if sys.platform != "win32":
         qtbot.waitUntil(lambda: "reads this meter" in page.notice.text.text())
         assert page._preferences is not None
         assert page._preferences.settings["meter_port"] == terminal.port
+        assert page._preferences.settings["meter_adapter"] == "0403:6001:A1"
         page.disconnect_line()
         qtbot.waitUntil(lambda: desk.views() == ())
         page.start_replay(file, "dlt645")

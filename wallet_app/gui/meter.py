@@ -1,6 +1,7 @@
 """Meters: what is connected, what it says, what goes over the line, and a test to keep."""
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 from PySide6.QtCore import Qt, Signal
@@ -199,7 +200,8 @@ class MeterPage(Page):
                 self.notice.say(result.advice, "warning")
                 self.open_tab("search")
                 return
-            self._connect(Connection.found(choice.port, result.found, choice.options, 2.0))
+            connection = Connection.found(choice.port, result.found, choice.options, 2.0)
+            self._connect(replace(connection, identity=choice.identity))
 
         Op(self, lambda: self._desk.detect(choice.port, progress, stop)).finally_(
             self._searched

@@ -253,6 +253,15 @@ class RunningWallet:
                 self.live.take_status(MeterStatus("none", "", tr("no meter connected")))
                 return
             connection = meter.connection()
+            if "," in (meter.address or ""):
+                # Their registers cannot be told apart in one connection's energy.
+                text = tr(
+                    "The wallet is fed by one meter: enter one number, and watch the others on the "
+                    "Meters page."
+                )
+                self.live.take_status(MeterStatus("error", connection.port, text))
+                self._state.say("error", text)
+                return
             line = self.meters.add_own(
                 connection, self._take_reading, self.live.take_status, self.live.confirm_reset
             )

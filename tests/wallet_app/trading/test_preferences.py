@@ -77,4 +77,7 @@ def test_the_meter_is_changed_while_the_wallet_runs(tmp_path: Path) -> None:
         assert running.meters.views() == ()
         running.preferences.change(meter_port=first.port, meter_address="twelve")
         events = [event.text for event in running.session.view().events]
+        running.preferences.change(meter_address="1,2")
+        state = running.session.view().live.meter_state
     assert any("no meter address" in text for text in events)
+    assert "fed by one meter" in state
