@@ -55,6 +55,6 @@ def _byte(value: int) -> int:
 def _table() -> tuple[int, ...]:
     """Return what two bytes do to the CRC, by their XOR with it."""
     one = [_byte(value) for value in range(256)]
-    pairs = ((first, second) for second in range(256) for first in range(256))
-    # The first byte goes through the table, the second meets what that left of the high half.
-    return tuple(one[first] >> 8 ^ one[(second ^ one[first]) & 0xFF] for first, second in pairs)
+    two = [value >> 8 ^ one[value & 0xFF] for value in one]
+    # The CRC is linear: what the first byte does, through both steps, and what the second does.
+    return tuple([first ^ second for second in one for first in two])

@@ -210,7 +210,13 @@ class ModbusDialogue(Asking):
         unit = address or "1"
         if not unit.isdecimal() or not 1 <= int(unit) <= 247:
             raise ValueError(f"{unit!r} is no Modbus address: a unit from 1 to 247")
-        self._requests = self._profile.requests(int(unit))
+        requests = self._profile.requests(int(unit))
+        self._requests = {request.encode(): request for request in requests}
+        essential = 1 if self._profile.ratios else 0  # ratios come first, then the energies
+        self._questions = [
+            Exchange(wire.hex(), wire, _is_answer, 5 + 2 * request.count, index <= essential)
+            for index, (wire, request) in enumerate(self._requests.items())
+        ]
         # There is no number to ask for: profile and unit are all that is known.
         self._meter_id = f"{self._profile.name}-unit-{int(unit)}"
         self._parser = modbus.ModbusParser(None, self._profile)
@@ -229,24 +235,13 @@ class ModbusDialogue(Asking):
 
     def poll(self, channel: Channel) -> Collected | None:
         """Read the meter once; None if the energies did not come."""
-        essential = 1 if self._profile.ratios else 0  # ratios come first, then the energies
-        questions = [
-            Exchange(
-                str(request),
-                request.encode(),
-                _is_answer,
-                5 + 2 * request.count,
-                index <= essential,
-            )
-            for index, request in enumerate(self._requests)
-        ]
-        collected = self._run(channel, questions)
+        collected = self._run(channel, self._questions)
         if collected is not None:
             collected.meter_id = self._meter_id
         return collected
 
     def _ask(self, channel: Channel, question: Exchange) -> Frame | None:
-        self._parser.expect(modbus.Request.decode(question.request))
+        self._parser.expect(self._requests[question.request])
         return channel.ask(question)
 
 

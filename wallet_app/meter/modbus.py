@@ -10,6 +10,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 
 from wallet_app.meter import crc, sunspec
 from wallet_app.meter.events import Event, Frame, Problem, Proof, StreamParser, Value
@@ -266,8 +267,8 @@ class ModbusParser(StreamParser):
         """Look for the reply to ``request`` from now on."""
         if request == self._request:
             return
-        self._request, self._wire = request, request.encode()
-        self._places = _places(self._kind, request)
+        self._request = request
+        self._wire, self._places = _prepared(self._kind, request)
 
     def _step(self, start: int, events: list[Event], final: bool) -> int | None:
         head = bytes(self._buffer[start : start + 8])
@@ -418,6 +419,12 @@ class ModbusParser(StreamParser):
 
 # A register of the profile, its code and unit, and where it is in a reply.
 _Place = tuple[Register, str, str, int, int]
+
+
+@lru_cache(256)
+def _prepared(kind: Profile | None, asked: Request) -> tuple[bytes, Sequence[_Place]]:
+    """Return a request's bytes on the wire and what its reply holds: polls repeat themselves."""
+    return asked.encode(), _places(kind, asked)
 
 
 def _places(kind: Profile | None, asked: Request) -> Sequence[_Place]:
