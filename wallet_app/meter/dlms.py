@@ -79,6 +79,14 @@ class DlmsParser(StreamParser):
         self._assembler.reset()
         self._mbus.reset()
 
+    def finish(self) -> list[Event]:
+        """Say that nothing more follows; a list of which segments are missing is a problem."""
+        events = super().finish()
+        for rest in (self._assembler.give_up(), self._mbus.give_up()):
+            if rest is not None:
+                events.append(Problem("incomplete", *rest, "the rest of the list did not come"))
+        return events
+
     def expect(self, request: bytes) -> None:
         """Take the next answer for one to ``request``; ``ValueError`` if it is no GET."""
         found = next_frame(bytearray(request), 0, 0, final=True)

@@ -137,6 +137,14 @@ class Dlt698Parser(StreamParser):
         super().reset()
         self._fragments = _Fragments()
 
+    def finish(self) -> list[Event]:
+        """Say that nothing more follows; a reply of which fragments are missing is a problem."""
+        events = super().finish()
+        rest = self._fragments.give_up()
+        if rest is not None:
+            events.append(Problem("fragment", *rest, "the rest of the reply did not come"))
+        return events
+
     def _step(self, start: int, events: list[Event], final: bool) -> int | None:
         buffer = self._buffer
         begin = buffer.find(0x68, start)
@@ -188,6 +196,13 @@ class _Fragments:
         self._sender = ""
         self._next = 0
         self.raw, self.at = b"", 0
+
+    def give_up(self) -> tuple[int, bytes] | None:
+        """Forget a reply that is not whole; return where it began and its frames, if any."""
+        if not self._parts:
+            return None
+        self._parts = []
+        return self.at, self.raw
 
     def add(self, sender: str, user_data: bytes, at: int, raw: bytes) -> bytes | None:
         """Return the APDU that is whole now, None if more follows, b"" if one is missing."""

@@ -115,6 +115,14 @@ class Assembler:
         self._blocks.clear()
         self.raw = b""
 
+    def give_up(self) -> tuple[int, bytes] | None:
+        """Forget an APDU that is not whole; return where it began and its frames, if any."""
+        if not (self._segments or self._blocks):
+            return None
+        rest = self.at, self.raw
+        self.reset()
+        return rest
+
     def add(self, frame: HdlcFrame) -> bytes | None:
         """Take a frame with information; return the APDU it completes, b"" if it has none."""
         information = frame.information

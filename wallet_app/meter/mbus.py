@@ -76,6 +76,14 @@ class MbusAssembler:
         self._payloads.clear()
         self.raw = b""
 
+    def give_up(self) -> tuple[int, bytes] | None:
+        """Forget a list that is not whole; return where it began and its frames, if any."""
+        if not self._payloads:
+            return None
+        rest = self.at, self.raw
+        self.reset()
+        return rest
+
     def add(self, frame: MbusFrame) -> bytes | None:
         """Take a frame; return the APDU it completes, b"" if a part before it is missing."""
         if frame.number == 0:

@@ -208,6 +208,14 @@ def test_a_lost_fragment_gives_no_reading():
     assert readings(events) == [WHOLE]
 
 
+def test_a_reply_that_stops_is_named():
+    parts = fragments(LONG, 9)
+    events = parse(b"".join(parts[:-1]))
+    assert readings(events) == []
+    (problem,) = (e for e in events if isinstance(e, Problem))
+    assert (problem.kind, problem.raw) == ("fragment", b"".join(parts[:-1]))
+
+
 def test_fragments_of_two_meters_are_not_mixed():
     parts = fragments(LONG, 20)
     other = encode("2", 0xE3, b"\x01\x40" + LONG[20:])

@@ -86,3 +86,8 @@ def test_damaged_frames_are_named():
     assert kinds(parse(wire[:-2] + bytes((wire[-2] ^ 1,)) + wire[-1:])) == ["checksum"]
     assert kinds(parse(wire[:-1] + b"\x17")) == ["framing"]
     assert kinds(parse(wire[:-5])) == ["incomplete"]
+
+
+def test_a_list_that_stops_is_named():
+    assert kinds(parse(mbus(APDU[:20], last=False))) == ["incomplete"]
+    assert kinds(parse(hdlc(LLC + APDU[:20], segmented=True))) == ["incomplete"]
