@@ -115,6 +115,7 @@ class Visitor(opening.OpeningDialog):
             self.unlock()
 
 
+@pytest.mark.timeout(400)  # a devnet, two windows and a set-up: slow on a machine that is busy
 def test_set_up_window_close_and_open_again(
     qtbot: QtBot, tmp_path: Path, devnet: DevnetProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,4 +160,4 @@ def test_set_up_window_close_and_open_again(
 
 
 def wait_until(qtbot: QtBot, condition: Callable[[], bool]) -> None:
-    qtbot.waitUntil(condition, timeout=30_000)
+    qtbot.waitUntil(condition, timeout=120_000)
