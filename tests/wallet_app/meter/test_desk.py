@@ -156,8 +156,10 @@ def test_replay_of_modbus_knows_the_request_behind_each_reply(
     desk.disconnect(key)
     desk.replay(file, "modbus_rtu", options, 0.0)
     (view,) = until(desk, lambda v: v[0].status.state == "stopped")
+    # The capture may have ended in the middle of a poll: its last reading need not be whole.
+    assert view.meters[0].count >= 3
     assert view.meters[0].reading is not None
-    assert "import_kwh" in view.meters[0].reading.values
+    assert view.meters[0].reading.values
 
 
 @pytest.mark.parametrize(
