@@ -71,6 +71,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--profile", default="", metavar="NAME", help="register profile (Modbus)"
     )
     replaying.add_argument("--listen", action="store_true", help="mode D (IEC 62056-21)")
+    replaying.set_defaults(ask=False, password="")  # what was received is read, nothing is asked
     replaying.add_argument("--key", default="", metavar="HEX", help="decryption key (DLMS, P1)")
     replaying.add_argument("--auth-key", default="", metavar="HEX", help="second key (DLMS, P1)")
     replaying.add_argument(
