@@ -76,6 +76,8 @@ def execute(arguments: argparse.Namespace) -> int:
         slots = _slots(record, day, arguments.floor, arguments.cap)
     except (jsonio.JsonError, MarketError, BatteryError) as error:
         raise commandline.InputError(f"{name}: {error}") from error
+    if arguments.record:
+        _say_gaps(slots)
     chosen = [Strategy(s) for s in arguments.strategy or [s.value for s in Strategy]]
     found = [replay(slots, home, strategy) for strategy in chosen]
     if arguments.json:
@@ -83,6 +85,18 @@ def execute(arguments: argparse.Namespace) -> int:
     else:
         _print_table(day, found)
     return commandline.GOOD
+
+
+def _say_gaps(slots: list[PastSlot]) -> None:
+    """Name the slots missing between the first and the last: the day's sums lack them."""
+    gaps = [
+        f"{before.slot} and {after.slot}"
+        for before, after in pairwise(slots)
+        if after.slot.start > before.slot.end
+    ]
+    if gaps:
+        more = f", and {len(gaps) - 1} more gaps" if len(gaps) > 1 else ""
+        print(f"slots are missing between {gaps[0]}{more}", file=sys.stderr)
 
 
 def _own_day(arguments: argparse.Namespace, day: date) -> dict[str, Any]:
