@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import sys
+from collections.abc import Callable, Mapping
 from datetime import date
 from itertools import pairwise
 from typing import Any
@@ -11,8 +12,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from light_node import commandline, jsonio
 from light_node.market.errors import MarketError
 from light_node.market.quotes import MAX_ID_LENGTH, PriceBounds
-from light_node.market.slots import parse
+from light_node.market.slots import Slot, parse
 from light_node.market.units import MAX_ENERGY_WH, MAX_PRICE_TICK, EnergyWh, PriceTick
+from light_node.mtc import tariff as tariffs
 from wallet_app.commands.suggest import read_battery, read_public_book, read_reservation
 from wallet_app.commands.wallet_options import one_line_errors
 from wallet_app.commands.wallet_record import (
@@ -25,6 +27,9 @@ from wallet_app.commands.wallet_record import (
 from wallet_app.strategy.battery import BatteryError
 from wallet_app.strategy.replay import Home, PastSlot, Replay, Strategy, replay
 from wallet_app.strategy.wording import in_currency, in_kwh, in_money
+
+Ends = Callable[[Slot], Mapping[str, int | None]]
+"""A slot's other floor and cap in ticks; None where they stay what they were."""
 
 SUMMARY = "Live a past day again with another strategy, battery or tariff."
 
@@ -59,6 +64,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--battery-wh", type=int, metavar="WH", help="another battery capacity")
     parser.add_argument("--floor", type=int, metavar="TICKS", help="another feed-in tariff")
     parser.add_argument("--cap", type=int, metavar="TICKS", help="another retail tariff")
+    parser.add_argument(
+        "--tariff",
+        metavar="FILE",
+        help="another tariff by time of day: JSON as light-node mtc --tariff takes it",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -68,12 +78,13 @@ def execute(arguments: argparse.Namespace) -> int:
         day = date.fromisoformat(arguments.day)
     except ValueError:
         raise commandline.InputError("DAY is a date such as 2026-06-21") from None
+    tariff = _tariff(arguments)
     name = arguments.wallet or arguments.record
     value = _own_day(arguments, day) if arguments.wallet else commandline.read_json(name)
     try:
         record = jsonio.mapping(value, "the record")
         home = _home(record, arguments.battery_wh)
-        slots = _slots(record, day, arguments.floor, arguments.cap)
+        slots = _slots(record, day, tariff)
     except (jsonio.JsonError, MarketError, BatteryError) as error:
         raise commandline.InputError(f"{name}: {error}") from error
     if arguments.record:
@@ -123,7 +134,22 @@ def _home(record: dict[str, Any], capacity_wh: int | None) -> Home:
     return Home(participant, battery, state, read_reservation(record))
 
 
-def _slots(record: dict[str, Any], day: date, floor: int | None, cap: int | None) -> list[PastSlot]:
+def _tariff(arguments: argparse.Namespace) -> Ends:
+    """Return what a slot's floor and cap are changed to; ``InputError`` for contradictions."""
+    if arguments.tariff is None:
+        return lambda _: {"floor": arguments.floor, "cap": arguments.cap}
+    if arguments.floor is not None or arguments.cap is not None:
+        raise commandline.InputError("--tariff says floor and cap: leave out --floor and --cap")
+    by_time = tariffs.read(commandline.read_json(arguments.tariff))
+
+    def ends(slot: Slot) -> dict[str, int | None]:
+        bounds = by_time.bounds(slot)
+        return {"floor": bounds.floor, "cap": bounds.cap}
+
+    return ends
+
+
+def _slots(record: dict[str, Any], day: date, tariff: Ends) -> list[PastSlot]:
     """Return the day's slots, ascending; a tariff given moves quotes outside it to its ends."""
     name = jsonio.string(record, "time_zone", max_length=64) if "time_zone" in record else "UTC"
     try:
@@ -138,7 +164,7 @@ def _slots(record: dict[str, Any], day: date, floor: int | None, cap: int | None
             slot = parse(jsonio.string(fields, "slot"))
             if slot.starts_at.astimezone(zone).date() != day:
                 continue
-            found.append(_past_slot(fields, floor, cap))
+            found.append(_past_slot(fields, tariff(slot)))
         except (jsonio.JsonError, MarketError) as error:
             raise jsonio.JsonError(f"{where}: {error}") from error
     found.sort(key=lambda past: past.slot)
@@ -150,10 +176,9 @@ def _slots(record: dict[str, Any], day: date, floor: int | None, cap: int | None
     return found
 
 
-def _past_slot(fields: dict[str, Any], floor: int | None, cap: int | None) -> PastSlot:
+def _past_slot(fields: dict[str, Any], ends: Mapping[str, int | None]) -> PastSlot:
     changed = dict(fields)
-    if floor is not None or cap is not None:
-        ends = {"floor": floor, "cap": cap}
+    if any(value is not None for value in ends.values()):
         changed |= {name: value for name, value in ends.items() if value is not None}
         low, high = (
             jsonio.integer(changed, name, low=-MAX_PRICE_TICK, high=MAX_PRICE_TICK)

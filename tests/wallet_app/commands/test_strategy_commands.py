@@ -121,6 +121,27 @@ def test_replay_with_another_battery_and_tariff(tmp_path, capsys):
     assert grid["money"] == -500 * 9000
 
 
+def test_replay_with_a_tariff_by_time_of_day(tmp_path, capsys):
+    # The slot of 22:00 UTC is midnight in Berlin: the night's band, not the day's.
+    bands = [
+        {"from": "06:00", "floor": 3800, "cap": 11080},
+        {"from": "22:00", "floor": 1000, "cap": 6000},
+    ]
+    tariff = tmp_path / "tariff.json"
+    tariff.write_text(json.dumps({"time_zone": "Europe/Berlin", "bands": bands}))
+    command = ["replay", "2026-06-22", "--tariff", str(tariff)]
+    code, out, _ = run(tmp_path, capsys, [*command, "--record"], RECORD, "--json")
+    assert code == 0
+    assert json.loads(out)["replays"][0]["money"] == -500 * 6000
+    code, _, err = run(tmp_path, capsys, [*command, "--cap", "9000", "--record"], RECORD)
+    assert code == 2
+    assert "leave out --floor and --cap" in err
+    tariff.write_text(json.dumps({"time_zone": "Europe/Berlin", "bands": []}))
+    code, _, err = run(tmp_path, capsys, [*command, "--record"], RECORD)
+    assert code == 2
+    assert "1 to 96 bands are needed" in err
+
+
 @pytest.mark.parametrize(
     ("day", "change", "named"),
     [
