@@ -12,6 +12,7 @@ from light_node.market.errors import MarketError
 from light_node.market.quotes import MAX_ID_LENGTH, PriceBounds
 from light_node.market.slots import Slot, parse
 from light_node.market.units import MAX_ENERGY_WH, MAX_PRICE_TICK, EnergyWh, PriceTick
+from wallet_app import i18n
 from wallet_app.commands.wallet_options import one_line_errors
 from wallet_app.commands.wallet_record import (
     WalletRecord,
@@ -64,6 +65,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Print the suggestion; ``InputError`` if the file cannot be used."""
+    # Programs that read JSON find the same words whatever the user's language is.
+    i18n.use_language(i18n.ENGLISH if arguments.json else None)
     if arguments.wallet:
         found, record = _from_wallet(arguments)
     else:

@@ -3,7 +3,7 @@
 from wallet_app.i18n import tr
 from wallet_app.strategy.record import TrackRecord
 from wallet_app.strategy.suggest import Suggestion
-from wallet_app.strategy.wording import in_currency, in_money
+from wallet_app.strategy.wording import in_currency, in_kwh, in_money
 
 
 def explain(suggestion: Suggestion, record: TrackRecord | None = None) -> tuple[str, ...]:
@@ -16,8 +16,10 @@ def explain(suggestion: Suggestion, record: TrackRecord | None = None) -> tuple[
     lines = [
         suggestion.reason,
         tr(
-            "Suggested quote {price} per kWh, expected {money}; plain quote {honest} per kWh, "
-            "expected {plain}.",
+            "Suggested quote: {energy} kWh at {price}, expected {money}; plain quote: {whole} kWh "
+            "at {honest}, expected {plain}.",
+            energy=in_kwh(suggestion.energy),
+            whole=in_kwh(sum(tranche.energy_wh for tranche in suggestion.tranches)),
             price=in_currency(suggestion.price),
             money=in_money(suggestion.expected_money),
             honest=in_currency(suggestion.honest_price),

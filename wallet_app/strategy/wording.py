@@ -25,7 +25,9 @@ def why(side: Side, honest: PriceTick, best: BestResponse, plain: Outcome) -> st
     }
     if side is Side.SELL:
         if best.price == honest or best.gain <= 0:
-            text = "Selling {energy} kWh at {deal} per kWh; no other price than {price} earns more."
+            text = (
+                "Quoting {price} sells {energy} kWh at {deal} per kWh; no other price earns more."
+            )
         elif plain.energy:
             text = (
                 "Asking {price} per kWh sells {energy} kWh at {deal}; "
@@ -37,7 +39,7 @@ def why(side: Side, honest: PriceTick, best: BestResponse, plain: Outcome) -> st
                 "the plain quote of {honest} sells nothing."
             )
     elif best.price == honest or best.gain <= 0:
-        text = "Buying {energy} kWh at {deal} per kWh; no other price than {price} saves more."
+        text = "Quoting {price} buys {energy} kWh at {deal} per kWh; no other price saves more."
     elif plain.energy:
         text = (
             "Bidding {price} per kWh buys {energy} kWh at {deal}; "
