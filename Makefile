@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 RUN    ?=
 
-.PHONY: run test check bench setup lock proto fix clean
+.PHONY: run test check bench fuzz setup lock proto fix clean
 
 run: setup
 	@$(BIN)/prosumer-wallet demo $(RUN)
@@ -21,6 +21,12 @@ check: setup
 
 bench: setup
 	$(BIN)/python -m tests.benchmarks $(BENCH)
+
+# FUZZ="--inputs 10000000 --protocol sml"; then the search by coverage where atheris is installed.
+fuzz: setup
+	$(BIN)/python -m tests.fuzz.fuzz_meter $(FUZZ)
+	for p in dlms dlt645 dlt698 dsmr_p1 iec62056_21 modbus_rtu sml; do \
+		$(BIN)/python -m tests.fuzz.fuzz_meter_guided $$p -max_total_time=60 -max_len=400 || exit 1; done
 
 setup: $(STAMP)
 
