@@ -99,7 +99,8 @@ def test_the_statement_is_written(day: Day) -> None:
 @pytest.mark.skipif(qt_libraries_problem() is not None, reason="Qt's libraries are not there")
 def test_the_window_is_pictured(day: Day) -> None:
     pictures = sorted(day.output.glob("*.png"))
-    assert [p.name for p in pictures] == ["history.png", "home.png", "trust.png"]
+    pages = ["history", "home", "meter", "settings", "trust"]
+    assert [p.stem for p in pictures] == pages
     assert all(p.read_bytes().startswith(b"\x89PNG") for p in pictures)
     assert (day.output / "statement.pdf").read_bytes().startswith(b"%PDF")
 
