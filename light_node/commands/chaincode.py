@@ -6,7 +6,6 @@ import contextlib
 import json
 import logging
 import os
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,7 @@ from light_node.chaincode.operations import OperationsServer
 from light_node.chaincode.server import ChaincodeServer, ServerError, Tls
 from light_node.clock import SystemClock
 from light_node.commandline import InputError, host_port
+from light_node.commands import network_options
 from light_node.contract.chaincodes import CHAINCODES, MARKET
 from light_node.fabric import crypto
 
@@ -176,13 +176,7 @@ def _serve(arguments: argparse.Namespace) -> int:
 async def _run(
     arguments: argparse.Namespace, service: Service, tls: Tls | None, address: str
 ) -> int:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        try:
-            loop.add_signal_handler(number, stop.set)
-        except NotImplementedError:  # Windows
-            signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
+    stop = network_options.stop_event()
     metrics, clock = Metrics(), SystemClock()
     server = ChaincodeServer(service, metrics, clock, limits=Limits(), tls=tls)
     with contextlib.ExitStack() as resources:

@@ -5,13 +5,13 @@ import asyncio
 import json
 import logging
 import shlex
-import signal
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from light_node import commandline
 from light_node.clock import SystemClock
+from light_node.commands import network_options
 from light_node.devnet.errors import DevnetError
 from light_node.devnet.lies import LIES
 from light_node.devnet.masks import Instruction
@@ -87,13 +87,7 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 async def _run(devnet: Devnet, *, as_json: bool) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        try:
-            loop.add_signal_handler(number, stop.set)
-        except NotImplementedError:  # Windows
-            signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
+    stop = network_options.stop_event()
     await run_until(stop, devnet, _print_json if as_json else _print_text)
     if not as_json:
         print("stopped; start again with the same --dir to go on")
@@ -103,14 +97,10 @@ def _options(arguments: argparse.Namespace) -> Options:
     port, timeout, rate = arguments.base_port, arguments.batch_timeout, arguments.market_rate
     if port is not None and not (port == 0 or 1024 <= port <= 65500):
         raise commandline.InputError("--base-port must be 0 or 1024 to 65500")
-    if timeout is not None and not 1 <= timeout <= 60_000:
-        raise commandline.InputError("--batch-timeout must be 1 to 60000 milliseconds")
+    network_options.check_batch_timeout(timeout)
     if rate is not None and not 1 <= rate <= 1_000_000:
         raise commandline.InputError("--market-rate must be 1 to 1000000")
-    if arguments.host in ("0.0.0.0", "::", ""):
-        raise commandline.InputError(
-            "--host must be the address others reach this machine by: it goes into certificates"
-        )
+    network_options.check_host(arguments.host)
     return Options(
         host=arguments.host,
         base_port=port,

@@ -9,6 +9,7 @@ from typing import Any
 from light_node import commandline
 from light_node.clock import SystemClock
 from light_node.commandline import InputError
+from light_node.commands import network_options
 from light_node.devnet.network import PROFILE_FILE, USERS_DIRECTORY
 from light_node.fabricnet.errors import FabricNetError
 from light_node.fabricnet.network import FabricNet, UpOptions
@@ -75,12 +76,8 @@ def execute(arguments: argparse.Namespace) -> int:
 
 def _up(arguments: argparse.Namespace, network: FabricNet) -> int:
     timeout = arguments.batch_timeout
-    if timeout is not None and not 1 <= timeout <= 60_000:
-        raise InputError("--batch-timeout must be 1 to 60000 milliseconds")
-    if arguments.host in ("0.0.0.0", "::", ""):
-        raise InputError(
-            "--host must be the address others reach this machine by: it goes into certificates"
-        )
+    network_options.check_batch_timeout(timeout)
+    network_options.check_host(arguments.host)
     bft = True if arguments.bft else False if arguments.raft else None
     options = UpOptions(bft, timeout, arguments.kv, arguments.host)
 
