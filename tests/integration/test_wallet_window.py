@@ -8,6 +8,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from PySide6.QtCore import QTimer
 from PySide6.QtGui import QImage
+from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
 from light_node.clock import SystemClock
@@ -117,8 +118,16 @@ class Visitor(opening.OpeningDialog):
 
 @pytest.mark.timeout(400)  # a devnet, two windows and a set-up: slow on a machine that is busy
 def test_set_up_window_close_and_open_again(
-    qtbot: QtBot, tmp_path: Path, devnet: DevnetProcess, monkeypatch: pytest.MonkeyPatch
+    qtbot: QtBot,
+    qapp: QApplication,
+    tmp_path: Path,
+    devnet: DevnetProcess,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # Who quits without a running loop leaves the application quitting, and every later exec() of a
+    # dialog returns at once; earlier tests do. A run of the main loop clears it.
+    QTimer.singleShot(0, qapp.quit)
+    qapp.exec()
     Guest.profile_file = devnet.directory / "profile.json"
     Guest.secrets = ["not the secret", register(devnet, "guest")]
     Visitor.typed = ["mistyped", PASSPHRASE]
