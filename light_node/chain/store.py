@@ -23,7 +23,6 @@ import struct
 import sys
 import threading
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -31,8 +30,9 @@ from types import TracebackType
 from typing import BinaryIO
 
 from light_node.chain import errors, trust
+from light_node.chain.received import Received
 from light_node.chain.trust import TrustRoot
-from light_node.chain.verify import TrustedState, Verified
+from light_node.chain.verify import TrustedState
 from light_node.fabric.block import block_hash
 from light_node.fabric.channel_config import ChannelConfig
 
@@ -177,26 +177,23 @@ class HeaderStore:
 
     # -- writing --------------------------------------------------------------------------------
 
-    def append(
-        self, verified: Sequence[Verified], state: TrustedState, configs: dict[int, bytes]
-    ) -> None:
+    def append(self, received: Received, state: TrustedState) -> None:
         """Store blocks verified from the current state, of which ``state`` is the result.
 
-        ``configs`` holds the raw bytes of the configuration blocks among them. ``StoreError`` if
-        the disk refuses; then nothing counts as stored and the same call may be repeated.
+        ``StoreError`` if the disk refuses; then nothing counts as stored and the same call may be
+        repeated.
         """
         with self._lock:
             if self._file is None:
                 raise errors.StoreError("the header store is closed")
-            records, config = bytearray(), self._state.config.block_number
-            number = self._state.number
-            for entry in verified:
-                block = entry.block
-                number += 1
-                if block.number != number:
-                    raise ValueError(f"block {block.number} does not follow {number - 1}")
-                config = number if entry.config is not None else config
-                records += _pack(number, block.data_hash, block.hash, config)
+            first, config = self._state.height, self._state.config.block_number
+            if first + len(received.hashes) != state.height:
+                raise ValueError(f"blocks up to {state.number} do not follow {self._state.number}")
+            records, configs = bytearray(), received.configs
+            pairs = zip(received.data_hashes, received.hashes, strict=True)
+            for number, (data_hash, digest) in enumerate(pairs, start=first):
+                config = number if number in configs else config
+                records += _pack(number, data_hash, digest, config)
             try:
                 for config_number, raw in configs.items():
                     self._write_config(config_number, raw)
@@ -206,7 +203,7 @@ class HeaderStore:
                 raise errors.StoreError(
                     f"cannot store headers in {self._directory}: {error.strerror}; free some space"
                 ) from error
-            self._count += len(verified)
+            self._count += len(received.hashes)
             self._tip = state.hash
             self._state = state
 

@@ -5,7 +5,7 @@ verified and stored; what the others show for the same number is compared with i
 both fetched and cross-checked with the latency of the network, and a source that withholds blocks
 is told from a quiet channel by the others. Far behind, one source feeds batches (signatures on
 configuration blocks and on the last of each batch, hash links for the rest:
-:func:`~light_node.chain.verify.verify_blocks`) while the others wait.
+:func:`~light_node.chain.received.verify_received`) while the others wait.
 
 Sources of at least two organisations are a required argument: optional security is left off. A
 source that is down is tried again for ever; one that shows something that does not verify is
@@ -14,12 +14,12 @@ quarantined and what it showed is kept; two histories that are *both* signed sto
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from light_node.chain import errors, evidence, parting, quarantine, verify
+from light_node.chain import errors, evidence, parting, quarantine, received, verify
 from light_node.chain.agreement import Agreement
 from light_node.chain.divergence import first_divergence
 from light_node.chain.sources import Source, Stream, check_organizations
@@ -33,7 +33,7 @@ from light_node.fabric.channel_config import ChannelConfig
 from light_node.fabric.errors import FabricError, Unavailable
 from light_node.fabric.identity import SigningIdentity
 
-BATCH_BLOCKS = 500
+BATCH_BLOCKS = 1_000
 BATCH_BYTES = 8 * 1024 * 1024
 NEAR = 50
 """Up to so many blocks behind, a source is simply followed; beyond, one source feeds batches."""
@@ -232,7 +232,7 @@ class ChainSync:
             self._feed_in_turn(tracker, newest.number)
         start = self._store.state.number + 1
         if newest.number < start:  # known here already: agreeing, behind, or on another history
-            self._observe(tracker, [(newest, raw)])
+            self._take(tracker, newest.number, [raw])
             start = newest.number + 1
         self._read(tracker, start, None)
         if not self._stopping.is_set():
@@ -281,65 +281,73 @@ class ChainSync:
         tracker.stream = stream
         if self._stopping.is_set():
             stream.close()
-        expected, size, batch = start, 0, list[tuple[Block, bytes]]()
+        expected, size, batch = start, 0, list[bytes]()
         try:
             for raw in stream:
-                block = verify.parse(raw)
-                if block.number != expected:
-                    raise errors.WrongNumber(block.number, block.hash, expected)
-                expected += 1
-                batch.append((block, raw))
+                batch.append(raw)
                 size += len(raw)
                 tracker.progress = self._clock.monotonic()
                 if stop is None or len(batch) >= BATCH_BLOCKS or size >= BATCH_BYTES:
-                    self._observe(tracker, batch)
+                    self._take(tracker, expected, batch)
+                    expected += len(batch)
                     size, batch = 0, []
             if batch:
-                self._observe(tracker, batch)
+                self._take(tracker, expected, batch)
         finally:
             tracker.stream = None
             stream.close()
 
     # -- what a source shows --------------------------------------------------------------------
 
-    def _observe(self, tracker: _Tracker, shown: Sequence[tuple[Block, bytes]]) -> None:
-        """Take in consecutive blocks: compare the known ones, verify and store the new ones."""
+    def _take(self, tracker: _Tracker, first: int, raws: Sequence[bytes]) -> None:
+        """Take in what a stream brought for the numbers from ``first`` on.
+
+        The part that is known here by now is compared, the rest verified and stored.
+        """
         with self._changed:
             if self._stopping.is_set():
                 return
-            state = self._store.state
-            known = [entry for entry in shown if entry[0].number <= state.number]
-            new = [entry for entry in shown if entry[0].number > state.number]
-            for block, raw in known:
+            known = max(0, self._store.state.height - first)
+            for number, raw in enumerate(raws[:known], start=first):
+                block = verify.parse(raw)
+                if block.number != number:
+                    raise errors.WrongNumber(block.number, block.hash, number)
                 # Signatures of the last one only: a batch that overlaps has its tip among them.
-                if block is known[-1][0] or self._store.hash(block.number) != block.hash:
-                    self._compare(tracker, block, raw)
-            if new:
-                self._extend(tracker, state, new)
-            # Below the trust root nothing is known, so nothing can be agreed with.
-            first = self._store.first
-            self._note(tracker, [block for block, _ in shown if block.number >= first])
+                last = number == first + min(known, len(raws)) - 1
+                self._meet(tracker, block, raw, look=last)
+            if raws[known:]:
+                self._extend(tracker, raws[known:])
         self._tell()
 
-    def _extend(
-        self, tracker: _Tracker, state: TrustedState, new: Sequence[tuple[Block, bytes]]
-    ) -> None:
+    def _meet(self, tracker: _Tracker, block: Block, raw: bytes, *, look: bool = True) -> None:
+        """Compare a copy of a block that is known here; without ``look`` only its hash."""
+        # Below the trust root nothing is known, so nothing can be agreed with.
+        if block.number < self._store.first:
+            return
+        if look or self._store.hash(block.number) != block.hash:
+            self._compare(tracker, block, raw)
+        self._note(tracker, block)
+
+    def _extend(self, tracker: _Tracker, raws: Sequence[bytes]) -> None:
+        """Verify and store what comes after the tip."""
+        state = self._store.state
         try:
-            after, verified = verify.verify_blocks(state, [block for block, _ in new])
+            after, got = received.verify_received(state, raws)
         except errors.VerificationError as error:
-            self._judge_contradiction(tracker, state, new, error)
+            self._judge_contradiction(tracker, state, raws, error)
             raise
-        raws = {block.number: raw for block, raw in new}
-        configs = {v.block.number: raws[v.block.number] for v in verified if v.config is not None}
-        self._store.append(verified, after, configs)
-        for number, raw in list(raws.items())[-_RECENT_BLOCKS:]:
+        self._store.append(got, after)
+        newest = raws[-_RECENT_BLOCKS:]
+        for number, raw in enumerate(newest, start=after.height - len(newest)):
             self._recent[number] = raw if len(raw) <= _RECENT_BYTES else without_data(raw)
         for number in sorted(self._recent)[:-_RECENT_BLOCKS]:
             del self._recent[number]
-        self._blocks_verified += len(verified)
-        self._signatures_verified += sum(len(v.signers) for v in verified)
+        self._blocks_verified += len(raws)
+        self._signatures_verified += got.signatures
         self._newest_at = self._clock.now()
         self._problem = ""
+        # Who shows a header stands for all before it, and commit hashes are chained likewise.
+        self._note(tracker, got.last.block)
 
     def _compare(self, tracker: _Tracker, block: Block, raw: bytes) -> None:
         """Compare a copy with the verified header: its hash, and what its orderers signed.
@@ -366,11 +374,14 @@ class ChainSync:
         self,
         tracker: _Tracker,
         state: TrustedState,
-        new: Sequence[tuple[Block, bytes]],
+        raws: Sequence[bytes],
         error: errors.VerificationError,
     ) -> None:
         """Keep what did not verify; ``_SignedElsewhere`` if it is signed, on another history."""
-        block, raw = next((e for e in new if e[0].number == error.number), new[0])
+        found = next((e for e in _readable(raws) if e[0].number == error.number), None)
+        if found is None:
+            return  # it cannot even be read
+        block, raw = found
         self._keep(tracker, block.number, None, raw, str(error))
         linked_elsewhere = isinstance(error, errors.BrokenLink) and block.number == state.height
         if linked_elsewhere and _is_attested(state.config, block):
@@ -421,13 +432,11 @@ class ChainSync:
         except OSError as error:
             self._problem = f"evidence could not be kept in {self._directory}: {error.strerror}"
 
-    def _note(self, tracker: _Tracker, shown: Iterable[Block]) -> None:
-        """Record that a source agreed up to the last of these blocks."""
-        organization = tracker.source.organization
-        for block in shown:
-            self._agreement.show(organization, block, peer=tracker.source.kind == "peer")
-            tracker.matched = max(tracker.matched or 0, block.number)
-            tracker.height = max(tracker.height or 0, block.number + 1)
+    def _note(self, tracker: _Tracker, block: Block) -> None:
+        """Record that a source agreed up to this block."""
+        self._agreement.show(tracker.source.organization, block, peer=tracker.source.kind == "peer")
+        tracker.matched = max(tracker.matched or 0, block.number)
+        tracker.height = max(tracker.height or 0, block.number + 1)
         tracker.state, tracker.error, tracker.foreign = PeerState.CONNECTED, "", ""
         tracker.last_seen = self._clock.now()
         now, tip = self._clock.monotonic(), self._store.state.number
@@ -585,6 +594,15 @@ class _SignedElsewhere(Exception):
         self.block = block
         self.raw = raw
         self.error = error
+
+
+def _readable(raws: Iterable[bytes]) -> Iterator[tuple[Block, bytes]]:
+    """Yield those that can be read, parsed, with their bytes."""
+    for raw in raws:
+        try:
+            yield verify.parse(raw), raw
+        except errors.MalformedBlock:
+            continue
 
 
 def _is_attested(config: ChannelConfig, block: Block) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from light_node.chain import errors, trust, verify
+from light_node.chain import errors, received, trust, verify
 from light_node.chain import store as stores
 from light_node.chain.store import HeaderStore
 from light_node.chain.trust import TrustRoot
@@ -17,13 +17,10 @@ HEADER, RECORD = stores._HEADER.size, stores._RECORD.size
 
 def fill(store: HeaderStore, raws: Sequence[bytes], *, batch: int = 1) -> None:
     """Verify and append the blocks after what is stored."""
-    todo = [verify.parse(raw) for raw in raws]
-    todo = [block for block in todo if block.number > store.state.number]
+    todo = raws[store.state.height :]
     for at in range(0, len(todo), batch):
-        part = todo[at : at + batch]
-        state, verified = verify.verify_blocks(store.state, part)
-        configs = {v.block.number: raws[v.block.number] for v in verified if v.config}
-        store.append(verified, state, configs)
+        state, found = received.verify_received(store.state, todo[at : at + batch])
+        store.append(found, state)
 
 
 @pytest.fixture(params=["raft", "bft"])
@@ -275,9 +272,10 @@ def test_blocks_must_be_appended_in_order(
     tmp_path: Path, raws: list[bytes], root: TrustRoot
 ) -> None:
     with HeaderStore(tmp_path, root) as store:
-        state, verified = verify.verify_blocks(root.state, [verify.parse(r) for r in raws[1:4]])
-        with pytest.raises(ValueError, match="does not follow"):
-            store.append(verified[1:], state, {})
-        store.append(verified, state, {})
+        state, first = received.verify_received(root.state, raws[1:4])
+        after, second = received.verify_received(state, raws[4:6])
+        with pytest.raises(ValueError, match="do not follow"):
+            store.append(second, after)
+        store.append(first, state)
     with pytest.raises(errors.StoreError, match="closed"):
-        store.append([], state, {})
+        store.append(second, after)
