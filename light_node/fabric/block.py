@@ -9,7 +9,6 @@ Header DER: ``SEQUENCE { INTEGER number, OCTET STRING previous_hash, OCTET STRIN
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
@@ -47,8 +46,7 @@ class Block(NamedTuple):
         return header_der(self.number, self.previous_hash, self.data_hash)
 
 
-@dataclass(frozen=True, slots=True)
-class BlockSignature:
+class BlockSignature(NamedTuple):
     """One ``common.MetadataSignature``: classic when ``signature_header`` is set, else BFT."""
 
     signature: bytes
@@ -56,8 +54,7 @@ class BlockSignature:
     identifier_header: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class SignatureEntry:
+class SignatureEntry(NamedTuple):
     """Metadata entry 0: the signed ``value``, the last-config index in it, the signatures.
 
     ``last_config`` is None where the value holds none (ledgers written before Fabric 1.4.1).
@@ -204,6 +201,22 @@ def signature_entry(block: Block) -> SignatureEntry:
             for s in metadata.signatures
         ),
     )
+
+
+def block_signatures(block: Block) -> tuple[bytes, Sequence[common_pb2.MetadataSignature]]:
+    """Return the signed value and the signatures of metadata entry 0 (2.3); ``BlockError``.
+
+    Less work than :func:`signature_entry`: nothing is said of what the value holds.
+    """
+    if not block.metadata:
+        raise BlockError(f"block {block.number} has no metadata")
+    try:
+        metadata = common_pb2.Metadata.FromString(block.metadata[SIGNATURES])
+    except DecodeError as error:
+        raise BlockError(f"block {block.number}'s signatures entry is malformed") from error
+    if len(metadata.signatures) > MAX_SIGNATURES:
+        raise BlockError(f"block {block.number} carries {len(metadata.signatures)} signatures")
+    return metadata.value, metadata.signatures
 
 
 def last_config_index(block: Block) -> int | None:

@@ -9,6 +9,7 @@ disagree is refused, since no honest BFT orderer would have accepted it.
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -17,11 +18,12 @@ from google.protobuf.message import DecodeError, Message
 from light_node.fabric import block as blocks
 from light_node.fabric import policy as policies
 from light_node.fabric.block import Block, BlockError
-from light_node.fabric.msp import Msp, MspConfigError, MspManager, load_msp
+from light_node.fabric.msp import Identity, Msp, MspConfigError, MspManager, load_msp
 from light_node.fabric.pb import common_pb2, etcdraft_pb2, msp_pb2, orderer_pb2, peer_pb2
 from light_node.fabric.policy import Policy, PolicyError, PolicyGroup
 
 BLOCK_VALIDATION = "/Channel/Orderer/BlockValidation"
+_REMEMBERED_SIGNERS = 1024
 RAFT, BFT = "etcdraft", "BFT"
 MAX_CONSENTERS = 1000
 MAX_ORGANIZATIONS = 1000
@@ -131,13 +133,35 @@ class ChannelConfig:
         """Return the policy at an absolute path; ``PolicyError`` if the channel has none."""
         return self.policies.find(path)
 
+    def is_valid_block_signed_by(self, signers: tuple[Identity, ...]) -> bool:
+        """Say whether these distinct signers satisfy BlockValidation (2.4); ``PolicyError``.
+
+        The answers are remembered: the same few orderers sign all blocks.
+        """
+        known = self._judged_signers.get(signers)
+        if known is None:
+            known = self.policy(BLOCK_VALIDATION).satisfied_by(signers)
+            if len(self._judged_signers) >= _REMEMBERED_SIGNERS:
+                self._judged_signers.clear()
+            self._judged_signers[signers] = known
+        return known
+
+    @cached_property
+    def _judged_signers(self) -> dict[tuple[Identity, ...], bool]:
+        return {}
+
     def endorsement_policy(self, application_policy: bytes) -> Policy:
         """Return a chaincode's policy from its serialized ``ApplicationPolicy`` (4.6)."""
         return policies.application_policy(application_policy, self.policies)
 
     def consenter(self, identifier: int) -> Consenter | None:
         """Return the BFT consenter with that id, None if there is none."""
-        return next((c for c in self.consenters if c.id == identifier and c.identity), None)
+        return self._consenters_by_id.get(identifier)
+
+    @cached_property
+    def _consenters_by_id(self) -> Mapping[int, Consenter]:
+        # The first of an id, as Fabric finds it; BFT channels are refused with two of one.
+        return {c.id: c for c in reversed(self.consenters) if c.identity}
 
     @property
     def organizations(self) -> frozenset[str]:

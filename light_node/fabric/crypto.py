@@ -6,6 +6,7 @@ message itself (channels with capability V3_0).
 """
 
 import hashlib
+from collections.abc import Callable
 from typing import Protocol
 
 from cryptography import x509
@@ -85,18 +86,49 @@ def verify(public_key: object, signature: bytes, message: bytes) -> bool:
     False for a high-S, malformed (not strict DER) or wrong signature, and for a key of a kind or
     curve Fabric does not know. Never raises on foreign input.
     """
+    return verifier(public_key)(signature, message)
+
+
+def verifier(public_key: object) -> Callable[[bytes, bytes], bool]:
+    """Return :func:`verify` for one key, (signature, message) → bool: for a key used often."""
+    if isinstance(public_key, ec.EllipticCurvePublicKey):
+        return _ecdsa_verifier(public_key)
+    if isinstance(public_key, ed25519.Ed25519PublicKey):
+        return _ed25519_verifier(public_key)
+    return _refuse
+
+
+def _ecdsa_verifier(key: ec.EllipticCurvePublicKey) -> Callable[[bytes, bytes], bool]:
     try:
-        if isinstance(public_key, ec.EllipticCurvePublicKey):
-            r, s = decode_dss_signature(signature)
-            if r < 1 or not 1 <= s <= curve_order(public_key.curve) // 2:
-                return False
-            public_key.verify(signature, message, _ECDSA)
-            return True
-        if isinstance(public_key, ed25519.Ed25519PublicKey):
-            public_key.verify(signature, message)
-            return True
-    except (InvalidSignature, ValueError):
-        return False
+        half = curve_order(key.curve) // 2
+    except CryptoError:
+        return _refuse
+    check = key.verify
+
+    def verify_ecdsa(signature: bytes, message: bytes) -> bool:
+        try:
+            check(signature, message, _ECDSA)
+        except (InvalidSignature, ValueError):
+            return False
+        # OpenSSL takes nothing but the one DER encoding: SEQUENCE { INTEGER r, INTEGER s }.
+        at = 2 if signature[1] < 0x80 else 3
+        return int.from_bytes(signature[at + 4 + signature[at + 1] :], "big") <= half
+
+    return verify_ecdsa
+
+
+def _ed25519_verifier(key: ed25519.Ed25519PublicKey) -> Callable[[bytes, bytes], bool]:
+    def verify_ed25519(signature: bytes, message: bytes) -> bool:
+        try:
+            key.verify(signature, message)
+        except (InvalidSignature, ValueError):
+            return False
+        return True
+
+    return verify_ed25519
+
+
+def _refuse(_signature: bytes, _message: bytes) -> bool:
     return False
 
 

@@ -76,15 +76,30 @@ class OrganizationalUnit:
 
 
 class Identity:
-    """A certificate under an MSP. Made by :class:`MspManager` only; stage 1 has passed."""
+    """A certificate under an MSP. Made by :class:`MspManager` only; stage 1 has passed.
 
-    __slots__ = ("_known", "_problem", "_validated", "certificate", "id", "msp", "path")
+    ``key`` is what tells identities apart: MSP id and ``id``, the digest of the certificate.
+    """
+
+    __slots__ = (
+        "_known",
+        "_problem",
+        "_validated",
+        "_verify",
+        "certificate",
+        "id",
+        "key",
+        "msp",
+        "path",
+    )
 
     def __init__(self, msp: "Msp", path: tuple[Certificate, ...]) -> None:
         self.msp = msp
         self.path = path
         self.certificate = path[0]
         self.id = certificates.identifier((path[0].der,), msp.hash_function).hex()
+        self.key = (msp.msp_id, self.id)
+        self._verify = crypto.verifier(self.certificate.public_key)
         self._validated = False
         self._problem: MspError | None = None
         self._known: dict[tuple[int, bytes], bool] = {}
@@ -104,7 +119,7 @@ class Identity:
 
     def verify(self, message: bytes, signature: bytes) -> bool:
         """Say whether ``signature`` over ``message`` is this identity's (3.4)."""
-        return crypto.verify(self.certificate.public_key, signature, message)
+        return self._verify(signature, message)
 
     def validate(self) -> None:
         """Check stage 2 of 3.2 (points 4, 5, 8, 9); a subclass of ``MspError`` if it fails."""

@@ -8,7 +8,7 @@ the whole set satisfies.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from google.protobuf.message import DecodeError
 
@@ -23,8 +23,7 @@ class PolicyError(ValueError):
     """A policy cannot be read or evaluated: it rejects everything, and says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class SignedData:
+class SignedData(NamedTuple):
     """One signature: the exact bytes signed, who claims to have signed, the signature."""
 
     message: bytes
@@ -52,9 +51,8 @@ def valid_identities(manager: MspManager, signed: Sequence[SignedData]) -> list[
             identity = manager.parse(item.identity)
         except MspError:
             continue
-        key = (identity.msp_id, identity.id)
-        if key not in found and identity.verify(item.message, item.signature):
-            found[key] = identity
+        if identity.key not in found and identity.verify(item.message, item.signature):
+            found[identity.key] = identity
     return list(found.values())
 
 

@@ -105,3 +105,30 @@ def test_keys_survive_pem_and_foreign_pem_is_refused() -> None:
 
 def test_sha256_concatenates() -> None:
     assert crypto.sha256(b"ab", b"c") == crypto.sha256(b"abc")
+
+
+@pytest.mark.parametrize("curve", CURVES, ids=lambda c: c.name)
+def test_other_encodings_of_a_good_signature_fail(curve: ec.EllipticCurve) -> None:
+    key = ec.generate_private_key(curve)
+    signature = crypto.KeySigner(key).sign(b"m")
+    at = 2 if signature[1] < 0x80 else 3
+    body, length = signature[at:], len(signature) - at
+    r_end = 2 + body[1]
+    others = {
+        "longer length": b"\x30\x82" + length.to_bytes(2, "big") + body,
+        "endless length": b"\x30\x80" + body + b"\0\0",
+        "padded r": b"\x30" + _length(length + 1) + b"\x02" + bytes((body[1] + 1, 0)) + body[2:],
+        "padded s": b"\x30"
+        + _length(length + 1)
+        + body[:r_end]
+        + bytes((0x02, body[r_end + 1] + 1, 0))
+        + body[r_end + 2 :],
+        "a third number": b"\x30" + _length(length + 3) + body + b"\x02\x01\x01",
+    }
+    assert crypto.verify(key.public_key(), signature, b"m")
+    for name, other in others.items():
+        assert not crypto.verify(key.public_key(), other, b"m"), name
+
+
+def _length(size: int) -> bytes:
+    return bytes((size,)) if size < 0x80 else bytes((0x81, size))
