@@ -13,6 +13,8 @@ from light_node.devnet.simulation import StateReader
 from light_node.devnet.store import Store, StoredBlock, TransactionEntry
 
 _RECENT_BLOCKS = 8
+_AHEAD_BLOCKS, _AHEAD_BYTES = 64, 1024 * 1024
+_AHEAD_READERS = 4  # as many streams far behind can read ahead without taking turns
 
 
 class Chain:
@@ -22,6 +24,7 @@ class Chain:
         self._reader = reader
         self._height = reader.height()
         self._recent: OrderedDict[int, CommittedBlock] = OrderedDict()
+        self._ahead: OrderedDict[int, list[StoredBlock]] = OrderedDict()
         self._next_block = asyncio.Event()
         self._waiting: dict[str, set[asyncio.Future[TransactionEntry]]] = {}
 
@@ -35,7 +38,24 @@ class Chain:
         if number >= self._height:
             return None
         known = self._recent.get(number)
-        return known.stored if known else self._reader.block(number)
+        return known.stored if known else self._read(number)
+
+    def _read(self, number: int) -> StoredBlock | None:
+        """Read one block, or several where streams go through old ones in order.
+
+        What was read ahead is kept, by the number that is next, until that is asked for.
+        """
+        following = self._ahead.pop(number, None)
+        if following is None:
+            block = self._reader.block(number)
+        else:
+            following = following or self._reader.blocks(number, _AHEAD_BLOCKS, _AHEAD_BYTES)
+            block = following.pop(0) if following else None
+        if block is not None:
+            self._ahead[number + 1] = following or []
+            if len(self._ahead) > _AHEAD_READERS:
+                self._ahead.popitem(last=False)
+        return block
 
     def stored_by_hash(self, header_hash: bytes) -> StoredBlock | None:
         """Return the block with that header hash."""

@@ -206,6 +206,21 @@ class Store:
         row = self.execute(f"{_SELECT_BLOCK} WHERE number = ?", [number]).fetchone()
         return None if row is None else StoredBlock(*row)
 
+    def blocks(self, first: int, most: int, most_bytes: int) -> list[StoredBlock]:
+        """Return blocks from ``first`` on: at least one if it is there, and then no more than
+        ``most`` blocks with ``most_bytes`` of data between them.
+        """
+        sql = f"{_SELECT_BLOCK} WHERE number >= ? ORDER BY number LIMIT ?"
+        found: list[StoredBlock] = []
+        with closing(self._connection.execute(sql, [min(first, _MAX_NUMBER), most])) as rows:
+            for row in rows:
+                block = StoredBlock(*row)
+                most_bytes -= len(block.data)
+                if found and most_bytes < 0:
+                    break
+                found.append(block)
+        return found
+
     def block_by_hash(self, header_hash: bytes) -> StoredBlock | None:
         """Return the block whose header hashes to ``header_hash``."""
         row = self.execute(f"{_SELECT_BLOCK} WHERE hash = ?", [header_hash]).fetchone()
