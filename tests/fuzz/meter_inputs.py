@@ -21,6 +21,7 @@ KEY = bytes(range(16))
 MOST_PENDING = 17_000
 _LONGEST = 4000
 _TELLING = b"\x00\x01\x02\x03\x06\x09\x10\x16\x1a\x1b\x2f\x21\x68\x7e\x7f\x80\xa0\xfe\xff\n()*"
+_SML_START = telegrams.sml()[:8]
 _MESSAGE = telegrams.sml(telegrams.sml_entry("1-0:1.8.0", telegrams.sml_integer(12345, 5), 30, -1))
 
 
@@ -39,7 +40,7 @@ class Target:
 
 def _sml(payload: bytes) -> bytes:
     pad = -len(payload) % 4
-    covered = telegrams.sml()[:8] + payload + bytes(pad) + b"\x1b" * 4 + bytes((0x1A, pad))
+    covered = _SML_START + payload + bytes(pad) + b"\x1b" * 4 + bytes((0x1A, pad))
     return covered + crc.x25(covered).to_bytes(2, "little")
 
 

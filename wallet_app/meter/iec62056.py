@@ -28,6 +28,8 @@ _IDENT = re.compile(rb"/([A-Za-z]{3})([0-9A-Za-z])(\x02?[\x20-\x7e]{0,32})\r?\n"
 _IDENT_LENGTH = 40
 # The end mark, or a byte that no line can have and that ends the hope for the readout at once.
 _LINES_END = re.compile(rb"(?:^|\n)!|([^\r\n\x20-\x7e])")
+# What may stand at the start of something that is read, with the parity bit or without.
+_SLASH, _GOES_ON = re.compile(rb"[/\xaf]"), re.compile(rb"[/\xaf\x02\x82\x06\x86]")
 _ECHO = re.compile(rb"\x060[0-9A-F]0\r\n")
 _ECHO_LENGTH = 6
 _SET = re.compile(
@@ -92,7 +94,7 @@ class Iec62056Parser(StreamParser):
         if first in b"\r\n\x7f":  # 7F: what a change of speed leaves on the line
             return start + 1
         if first == 0x06:
-            head = self._masked(start)[:_ECHO_LENGTH]
+            head = self._masked(start, _ECHO_LENGTH)
             if len(head) < _ECHO_LENGTH and not final:
                 return None
             if _ECHO.fullmatch(head):
@@ -102,16 +104,17 @@ class Iec62056Parser(StreamParser):
         if first == ord("/"):
             return self._identification(start, events, final)
         if self._only_block:
-            return start + 1
+            following = _GOES_ON.search(self._buffer, start + 1)
+            return following.start() if following else len(self._buffer)
         return self._lines(start, events, final)
 
     def _identification(self, start: int, events: list[Event], final: bool) -> int | None:
-        view = self._masked(start)
-        begin = view.find(b"/")
-        if begin < 0:
-            return start + len(view)
-        if begin:
-            return start + begin
+        slash = _SLASH.search(self._buffer, start)
+        if slash is None:
+            return len(self._buffer)
+        if slash.start() > start:
+            return slash.start()
+        view = self._masked(start, _IDENT_LENGTH)
         match = _IDENT.match(view)
         if match is None:
             undecided = len(view) < _IDENT_LENGTH and b"\n" not in view
@@ -179,8 +182,8 @@ class Iec62056Parser(StreamParser):
         self._ident, self._only_block = None, False
         events += _decode(ident, raw, text, proof, at)
 
-    def _masked(self, start: int) -> bytes:
-        return bytes(self._buffer[start : start + MAX_READOUT]).translate(_MASK)
+    def _masked(self, start: int, length: int = MAX_READOUT) -> bytes:
+        return bytes(self._buffer[start : start + length]).translate(_MASK)
 
 
 def _all_well_formed(text: bytes) -> bool:

@@ -19,6 +19,7 @@ PROTOCOL = "modbus_rtu"
 READ_HOLDING, READ_INPUT = 3, 4
 MAX_REGISTERS = 125
 _BITS, _FLOAT = struct.Struct(">I"), struct.Struct(">f")
+_ANY_START = re.compile(rb"[\x01-\xf7][\x03\x04\x83\x84]")
 _EXCEPTIONS = {
     1: "function not supported",
     2: "no such register",
@@ -100,9 +101,12 @@ class Register:
         return Decimal(number).scaleb(self.shift)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Profile:
-    """A kind of meter: the function that reads it, and its registers in the order of addresses."""
+    """A kind of meter: the function that reads it, and its registers in the order of addresses.
+
+    Each is only equal to itself: hashing all registers at every poll would be most of its cost.
+    """
 
     name: str
     function: int
@@ -260,6 +264,7 @@ class ModbusParser(StreamParser):
         self._request: Request | None = None
         self._wire = b""
         self._places: Sequence[_Place] = ()
+        self._starts = _ANY_START
         if request is not None:
             self.expect(request)
 
@@ -268,13 +273,18 @@ class ModbusParser(StreamParser):
         if request == self._request:
             return
         self._request = request
-        self._wire, self._places = _prepared(self._kind, request)
+        self._wire, self._places, own = _prepared(self._kind, request)
+        self._starts = _ANY_START if self._tell_others else own
 
     def _step(self, start: int, events: list[Event], final: bool) -> int | None:
-        head = bytes(self._buffer[start : start + 8])
-        asked = self._request
-        if len(head) < 2:
+        if len(self._buffer) - start < 2:
             return start + 1 if final else None
+        asked = self._request
+        following = self._starts.search(self._buffer, start)
+        begin = following.start() if following else len(self._buffer) - 1
+        if begin > start:
+            return begin
+        head = bytes(self._buffer[start : start + 8])
         if asked is None:
             return self._sniff(start, head, events, final)
         if head[0] != asked.unit or head[1] & 0x7F != asked.function:
@@ -422,9 +432,16 @@ _Place = tuple[Register, str, str, int, int]
 
 
 @lru_cache(256)
-def _prepared(kind: Profile | None, asked: Request) -> tuple[bytes, Sequence[_Place]]:
-    """Return a request's bytes on the wire and what its reply holds: polls repeat themselves."""
-    return asked.encode(), _places(kind, asked)
+def _prepared(
+    kind: Profile | None, asked: Request
+) -> tuple[bytes, Sequence[_Place], re.Pattern[bytes]]:
+    """Return what a request is on the wire, what its reply holds, and how that may begin.
+
+    Kept, because polls repeat themselves.
+    """
+    functions = bytes((asked.function, asked.function | 0x80))
+    start = re.escape(bytes((asked.unit,))) + b"[" + re.escape(functions) + b"]"
+    return asked.encode(), _places(kind, asked), re.compile(start)
 
 
 def _places(kind: Profile | None, asked: Request) -> Sequence[_Place]:

@@ -224,14 +224,25 @@ class _Cursor:
 
     def item(self, depth: int = 0) -> Item:
         """Return the next item: list, integer, octets, truth value, or None if absent."""
-        kind, length = self._head()
+        data, position = self._data, self._position
+        if position >= len(data):
+            raise _SmlError("the file ends in the middle of an item")
+        first = data[position]
+        self._position = position + 1
+        kind, length = first >> 4 & 7, first & 0x0F
+        if first & 0x80:
+            length = self._long(length)
+        elif kind != 7 and length:  # 00 ends a message; everywhere else the head counts itself
+            length -= 1
         if kind == 7:
             if depth >= _MAX_DEPTH:
                 raise _SmlError("lists nested too deeply")
+            if length > len(data) - self._position:
+                raise _SmlError("a list longer than the file")
             return [self.item(depth + 1) for _ in range(length)]
-        if kind == 0:
-            return self._take(length) or None
         part = self._take(length)
+        if kind == 0:
+            return part or None
         if kind == 4:
             return any(part)
         if kind in (5, 6) and 1 <= length <= 8:
@@ -240,21 +251,16 @@ class _Cursor:
             return result
         raise _SmlError(f"an item of the unknown type {kind}")
 
-    def _head(self) -> tuple[int, int]:
-        """Return type and length: elements for a list, bytes behind the head for the others."""
-        first = self._take(1)[0]
-        kind, length, heads = first >> 4 & 7, first & 0x0F, 1
-        while first & 0x80:
-            first = self._take(1)[0]
-            length, heads = length << 4 | first & 0x0F, heads + 1
-            if heads > 4:
+    def _long(self, length: int) -> int:
+        """Return a length whose head goes on: elements of a list, bytes behind the head else."""
+        data, begin = self._data, self._position - 1
+        kind, following = data[begin] >> 4 & 7, 0x80
+        while following & 0x80:
+            following = self._take(1)[0]
+            length = length << 4 | following & 0x0F
+            if self._position - begin > 4:
                 raise _SmlError("a length that no item can have")
-        if kind == 7:
-            if length > len(self._data) - self._position:
-                raise _SmlError("a list longer than the file")
-            return kind, length
-        # 00 ends a message; everywhere else the length counts its own bytes.
-        return kind, max(0, length - heads)
+        return length if kind == 7 else max(0, length - (self._position - begin))
 
     def _take(self, size: int) -> bytes:
         end = self._position + size
