@@ -10,6 +10,7 @@ from wallet_app.meter.ports import READ_TIMEOUT_S, Line, Link
 
 _READ_BYTES = 4096
 _SILENCE_S = 0.5  # a pause after which half a frame is given up
+_LONGEST_WAIT_S = 0.2  # a thread that waits for a byte looks this often whether it is to stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,20 +83,24 @@ class Channel:
         self,
         wanted: Callable[[Frame], bool],
         seconds: float,
-        over: Callable[[], bool] = lambda: False,
+        over: Callable[[], bool] | None = None,
     ) -> Frame | None:
         """Return the first wanted frame that comes within ``seconds``, else None.
 
-        ``over`` is asked now and then, and ends the wait early.
+        ``over`` is asked now and then, and ends the wait early. A frame in the middle of which the
+        time ends is heard to its end, as long as its bytes keep coming.
         """
-        deadline = self.clock.monotonic() + seconds
-        heard = self.clock.monotonic()
-        while self.clock.monotonic() < deadline and not self.stop.is_set() and not over():
-            data = self._read()
+        heard = now = self.clock.monotonic()
+        deadline = now + seconds
+        while (now < deadline or self._in_a_frame(now, heard, deadline)) and not (
+            self.stop.is_set() or (over and over())
+        ):
+            data = self._read(now, deadline if over is None else now)
+            now = self.clock.monotonic()
             if data:
-                heard = self.clock.monotonic()
+                heard = now
                 frame = self._first(self.parser.feed(data), wanted)
-            elif self.parser.pending and self.clock.monotonic() - heard > _SILENCE_S:
+            elif self.parser.pending and now - heard > _SILENCE_S:
                 # A half frame: give it up. A good one may be hidden behind a damaged length.
                 frame = self._first(self.parser.finish(), wanted)
             else:
@@ -103,6 +108,10 @@ class Channel:
             if frame is not None:
                 return frame
         return self._first(self.parser.finish(), wanted)
+
+    def _in_a_frame(self, now: float, heard: float, deadline: float) -> bool:
+        recent = now - heard < READ_TIMEOUT_S and now - deadline < _SILENCE_S
+        return recent and self.parser.pending > 0
 
     def clear(self) -> None:
         """Forget what came in before, so that a late reply is not taken for the next."""
@@ -126,22 +135,17 @@ class Channel:
             self._tap(True, data)
         self._line.write(data)
 
-    def _read(self) -> bytes:
-        data = self._read_line()
-        if data and self._tap is not None:
-            self._tap(False, data)
-        return data
-
-    def _read_line(self) -> bytes:
-        began = self.clock.monotonic()
-        data = self._line.read(1)
-        if not data:
+    def _read(self, now: float, until: float) -> bytes:
+        """Return the next piece; b"" when none came, at the latest shortly after ``until``."""
+        wait_s = max(READ_TIMEOUT_S, min(until - now, _LONGEST_WAIT_S))
+        data = self._line.read(_READ_BYTES, wait_s)
+        if data:
+            if self._tap is not None:
+                self._tap(False, data)
+        elif self.clock.monotonic() - now < READ_TIMEOUT_S / 2:
             # Some systems return nothing at once, for ever, after an unplug: do not spin.
-            if self.clock.monotonic() - began < READ_TIMEOUT_S / 2:
-                self.stop.wait(READ_TIMEOUT_S)
-            return b""
-        waiting = self._line.in_waiting
-        return data + self._line.read(min(waiting, _READ_BYTES)) if waiting else data
+            self.stop.wait(READ_TIMEOUT_S)
+        return data
 
     def _first(self, events: list[Event], wanted: Callable[[Frame], bool]) -> Frame | None:
         found: Frame | None = None

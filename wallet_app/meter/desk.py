@@ -159,8 +159,7 @@ class MeterLine:
     def tap(self, sent: bool, data: bytes) -> None:
         """Take one piece that went over the line."""
         self.log(sent, data)
-        with self._lock:
-            capture, test = self._capture, self._test
+        capture, test = self._capture, self._test
         if capture is not None:
             capture(sent, data)
         if test is not None and not test.done.is_set():

@@ -17,10 +17,18 @@ from wallet_app.meter import dlms, dlt645, dlt698, iec62056, modbus, p1, sml, su
 from wallet_app.meter.channel import Channel, Exchange, Timing
 from wallet_app.meter.dialogue import D0Dialogue
 from wallet_app.meter.events import Event, Frame, Parser, Problem, Proof
-from wallet_app.meter.ports import PORT_FAILURES, Line, Link, PortError, PortFactory, open_port
+from wallet_app.meter.ports import (
+    PORT_FAILURES,
+    READ_TIMEOUT_S,
+    Line,
+    Link,
+    PortError,
+    PortFactory,
+    open_port,
+)
 
 _VOLTS = (Decimal(80), Decimal(300))
-_LONGEST_S = 28.5
+_LONGEST_S = 29.5
 _SECOND_LOOK_S = 10.5
 _SHORTEST_S = 0.5
 _MARKS = (b"\x1b\x1b\x1b\x1b", b"\x7e\xa0", b"\x7e\xa1", b"\x7e\xa8", b"\xe6\xe7\x00")
@@ -117,8 +125,11 @@ class Detector:
     def _each(self, steps: Sequence[_Step]) -> Found | None:
         """Try ``steps`` in order while there is time; return the meter that was found."""
         for step in steps:
-            if self._stop.is_set() or self._left() <= _SHORTEST_S * self._scale:
+            if self._stop.is_set():
                 return None
+            needed = step.seconds if step.ask else _SHORTEST_S
+            if self._left() <= needed * self._scale:
+                continue  # a quicker one may still be in time
             done = round(100 * (1 - self._left() / (_LONGEST_S * self._scale)))
             name = tr("{what} at {speed}", what=step.what, speed=step.link)
             self._progress(min(max(done, 0), 100), 100, name)
@@ -270,12 +281,8 @@ class _Tap:
     def baudrate(self, baud: int) -> None:
         self._line.baudrate = baud
 
-    @property
-    def in_waiting(self) -> int:
-        return self._line.in_waiting
-
-    def read(self, size: int = 1) -> bytes:
-        data = self._line.read(size)
+    def read(self, size: int = 1, wait_s: float = READ_TIMEOUT_S) -> bytes:
+        data = self._line.read(size, wait_s)
         self._heard.add(data)
         return data
 

@@ -461,8 +461,12 @@ def _places(kind: Profile | None, asked: Request) -> Sequence[_Place]:
     ]
 
 
+@lru_cache(1024)
 def single(bits: int) -> Decimal | None:
-    """Return the shortest decimal that is this float32; None for NaN and infinities."""
+    """Return the shortest decimal that is this float32; None for NaN and infinities.
+
+    Kept, because registers move more slowly than they are read.
+    """
     packed = _BITS.pack(bits)
     number: float = _FLOAT.unpack(packed)[0]
     if not math.isfinite(number):

@@ -243,7 +243,8 @@ def _end_behind(before: Decimal, now: Decimal, allowed: Decimal, limits: Limits)
 
 
 def _tariffs_fit(values: Mapping[str, Decimal], limits: Limits) -> bool:
-    for direction in ("import", "export"):
+    tariffs = [key for key in values if key.startswith(("import_t", "export_t"))]
+    for direction in ("import", "export") if tariffs else ():
         total = values.get(f"{direction}_kwh")
         parts = [v for k, v in values.items() if k.startswith(f"{direction}_t")]
         tolerance = 2 * limits.register_step_kwh * len(parts)

@@ -6,12 +6,13 @@ it is plugged in, because ``ttyUSB0`` changes its number when adapters are plugg
 
 import errno
 import os
+import select
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import serial
 from serial.tools import list_ports
@@ -72,13 +73,11 @@ class Line(Protocol):
 
     baudrate: int
 
-    @property
-    def in_waiting(self) -> int:
-        """Return how many bytes can be read at once."""
-        ...
+    def read(self, size: int = 1, wait_s: float = READ_TIMEOUT_S, /) -> bytes:
+        """Read what is there, up to ``size`` bytes; wait up to ``wait_s`` for the first of them.
 
-    def read(self, size: int = 1, /) -> bytes:
-        """Read up to ``size`` bytes, waiting at most :data:`READ_TIMEOUT_S`."""
+        Lines that cannot wait for as long come back earlier with nothing.
+        """
         ...
 
     def write(self, data: bytes, /) -> int | None:
@@ -129,8 +128,85 @@ def open_port(device: str, link: Link) -> Line:
             setattr(port, signal, True)  # infrared heads take their supply from these
         except PORT_FAILURES:
             break  # pseudo-terminals and sockets have no such lines
-    line: Line = port
-    return line
+    return _Blocking(port) if "://" in device or sys.platform == "win32" else _Descriptor(port)
+
+
+class _Opened:
+    """An open port of pyserial's as a :class:`Line`."""
+
+    def __init__(self, port: Any) -> None:
+        self._port = port
+
+    @property
+    def baudrate(self) -> int:
+        """Return or change the speed of the open port."""
+        return int(self._port.baudrate)
+
+    @baudrate.setter
+    def baudrate(self, baud: int) -> None:
+        self._port.baudrate = baud
+
+    def write(self, data: bytes) -> int | None:
+        """Send ``data``."""
+        written: int | None = self._port.write(data)
+        return written
+
+    def flush(self) -> None:
+        """Wait until everything has been handed to the adapter."""
+        self._port.flush()
+
+    def reset_input_buffer(self) -> None:
+        """Forget what came in and was not read."""
+        self._port.reset_input_buffer()
+
+    def close(self) -> None:
+        """Give the port back."""
+        self._port.close()
+
+
+class _Blocking(_Opened):
+    """Windows ports and sockets: wait for one byte, then take what else is there."""
+
+    def read(self, size: int = 1, _wait_s: float = READ_TIMEOUT_S) -> bytes:
+        """Read what is there, waiting at most the time the port was opened with."""
+        data: bytes = self._port.read(1)
+        waiting = min(self._port.in_waiting, size - 1) if data else 0
+        return data + self._port.read(waiting) if waiting else data
+
+
+class _Descriptor(_Opened):
+    """POSIX ports: one wait and one read for a piece, where pyserial takes three calls of each."""
+
+    def __init__(self, port: Any) -> None:
+        super().__init__(port)
+        self._descriptor: int = port.fileno()
+        self._poll = select.poll()
+        self._poll.register(self._descriptor, select.POLLIN)
+
+    def read(self, size: int = 1, wait_s: float = READ_TIMEOUT_S) -> bytes:
+        """Read what is there; ``SerialException`` when the adapter is gone."""
+        if not self._poll.poll(max(1, round(1000 * wait_s))):
+            return b""
+        data = os.read(self._descriptor, size)
+        if not data:
+            # What a port that was unplugged does for ever.
+            raise serial.SerialException("the port is ready to read and has nothing")
+        return data
+
+    def write(self, data: bytes) -> int | None:
+        """Send ``data``; what the port does not take at once goes the slower way, with a limit."""
+        try:
+            sent = os.write(self._descriptor, data)
+        except BlockingIOError:
+            sent = 0
+        if sent < len(data):
+            super().write(data[sent:])
+        return len(data)
+
+    def close(self) -> None:
+        """Give the port back; reading from it fails from then on."""
+        self._descriptor = -1
+        super().close()
 
 
 def ports(listing: Callable[[], Iterable[object]] = list_ports.comports) -> list[PortInfo]:

@@ -7,7 +7,7 @@ said before it paused or the other side spoke. Bounded, and safe to use from sev
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from light_node.clock import Clock
@@ -95,7 +95,10 @@ class RawLog:
             )
             if goes_on:
                 assert last is not None
-                self._turns[-1] = replace(last, until=at, data=last.data + data)
+                whole = last.data + data
+                self._turns[-1] = Turn(
+                    last.number, last.time, last.at, at, sent, whole, last.request
+                )
             else:
                 if sent:
                     self._request = data

@@ -135,6 +135,8 @@ class MeterSession:
         self._factory, self._port_list = port_factory, port_list
         self._timing, self._tap = timing or Timing(), tap
         self._status = MeterStatus("searching", port, "not started")
+        # Counted by every frame and poll, and so not in a new MeterStatus each time.
+        self._good_frames = self._bad_frames = self._polls = self._missed = 0
         self._gaps = [""] * len(self._options)
         self._clock_offset: float | None = None
         self._had_registers = False
@@ -162,7 +164,13 @@ class MeterSession:
     @property
     def status(self) -> MeterStatus:
         """Return the newest status."""
-        return self._status
+        return replace(
+            self._status,
+            good_frames=self._good_frames,
+            bad_frames=self._bad_frames,
+            polls=self._polls,
+            missed=self._missed,
+        )
 
     def _run(self) -> None:
         failures = 0
@@ -254,9 +262,8 @@ class MeterSession:
         collected = talk.dialogue.poll(channel)
         if self._stop.is_set() and collected is None:
             return False
-        status = self._status
-        lost = collected is None
-        self._status = replace(status, polls=status.polls + 1, missed=status.missed + lost)
+        self._polls += 1
+        self._missed += collected is None
         if collected is None:
             return False
         if not talk.dialogue.listens or self._worth(collected, due):
@@ -333,16 +340,24 @@ class MeterSession:
         return before is not None and abs(offset - before) > _CLOCK_JUMP_S
 
     def _count(self, event: Event) -> None:
-        good, bad = self._status.good_frames, self._status.bad_frames
         if not isinstance(event, Problem):
-            self._status = replace(self._status, good_frames=good + 1)
+            self._good_frames += 1
         elif event.kind in DAMAGE:
-            self._status = replace(self._status, bad_frames=bad + 1)
+            self._bad_frames += 1
 
     def _report(self, state: str, text: str, good: datetime | None = None) -> None:
-        last = good or self._status.last_good
-        self._status = replace(
-            self._status, state=state, port=self._device, text=text, last_good=last
+        before = self._status
+        self._status = MeterStatus(
+            state,
+            self._device,
+            text,
+            self._good_frames,
+            self._bad_frames,
+            good or before.last_good,
+            before.link,
+            self._polls,
+            self._missed,
+            before.gaps,
         )
         self._on_status(self._status)
 

@@ -41,12 +41,11 @@ class Deaf:
     """A line at the wrong speed: silence."""
 
     baudrate = 0
-    in_waiting = 0
 
     def __init__(self, owner: AtSpeed) -> None:
         self._owner = owner
 
-    def read(self, _size: int = 1) -> bytes:
+    def read(self, _size: int = 1, _wait_s: float = 0.0) -> bytes:
         return b""
 
     def write(self, data: bytes) -> int:
@@ -60,7 +59,22 @@ class Deaf:
     def close(self) -> None: ...
 
 
-def detect(device: Device, baud: int, parity: str, scale: float = 0.06) -> Detection:
+class Mute(Asked):
+    """Nobody there."""
+
+    def on_bytes(self, _data: bytes, _now: float) -> Replies:
+        return []
+
+
+def in_vain(device: Device) -> tuple[Detection, float]:
+    """Search in virtual time; return the result and how long it took."""
+    time = VirtualTime()
+    wire = Wire(device, Link(9600, 8, "N"), time)
+    detector = Detector("COM5", time, factory=wire, stop=VirtualStop(time))
+    return detector.run(), time.seconds
+
+
+def detect(device: Device, baud: int, parity: str, scale: float = 0.2) -> Detection:
     if device.period_s is not None:
         device.period_s = 0.03  # type: ignore[misc]
     with MeterTerminal(device) as terminal:
@@ -76,14 +90,8 @@ def detect(device: Device, baud: int, parity: str, scale: float = 0.06) -> Detec
         ("iec62056_21", "123", True, "", 9600, "N"),
         ("dlms", "123", False, "", 2400, "E"),
         ("dlt645", "123456789012", False, "", 2400, "E"),
-        ("dlt645", "123456789012", False, "", 4800, "E"),
         ("dlt698", "123456789012", False, "", 9600, "E"),
         ("modbus_rtu", "1", False, "sdm630", 9600, "N"),
-        ("modbus_rtu", "1", False, "sdm120", 2400, "N"),
-        ("modbus_rtu", "1", False, "dtsu666", 9600, "E"),
-        ("modbus_rtu", "1", False, "ddsu666", 9600, "N"),
-        ("modbus_rtu", "1", False, "adw300", 9600, "N"),
-        ("iec62056_21", "123", False, "", 300, "N"),
     ],
 )
 def test_finds(protocol: str, address: str, push: bool, profile: str, baud: int, parity: str):
@@ -100,11 +108,7 @@ def test_finds(protocol: str, address: str, push: bool, profile: str, baud: int,
 
 
 def test_silence_says_what_to_check():
-    class Mute(Asked):
-        def on_bytes(self, _data: bytes, _now: float) -> Replies:
-            return []
-
-    detection = detect(Mute(), 9600, "N", scale=0.01)
+    detection, _ = in_vain(Mute())
     assert detection.found is None
     assert "nothing was heard" in detection.advice
     assert {attempt.result for attempt in detection.attempts} == {"silence"}
@@ -248,15 +252,9 @@ def test_several_meters_that_answer_at_once_need_a_number():
 
 
 def test_nothing_takes_longer_than_thirty_seconds():
-    class Mute(Asked):
-        def on_bytes(self, _data: bytes, _now: float) -> Replies:
-            return []
-
-    time = VirtualTime()
-    wire = Wire(Mute(), Link(9600, 8, "N"), time)
-    detection = Detector("COM5", time, factory=wire, stop=VirtualStop(time)).run()
+    detection, seconds = in_vain(Mute())
     assert detection.found is None
-    assert time.seconds < 30
+    assert seconds < 30
     # What was asked in vain is asked once more: the first answer may have got lost.
     assert [a.what for a in detection.attempts].count("ask DL/T 645") == 8
 

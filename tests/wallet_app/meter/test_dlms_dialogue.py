@@ -32,11 +32,7 @@ class MemoryLine:
         self.sent: list[bytes] = []
         self._held = bytearray()
 
-    @property
-    def in_waiting(self) -> int:
-        return len(self._held)
-
-    def read(self, size: int = 1) -> bytes:
+    def read(self, size: int = 1, _wait_s: float = 0.0) -> bytes:
         part = bytes(self._held[:size])
         del self._held[:size]
         return part

@@ -193,10 +193,9 @@ def test_port_that_comes_later_is_taken(bench: Callable[..., Bench]):
 
 def test_a_line_that_returns_nothing_at_once_does_not_spin(bench: Callable[..., Bench]):
     class Dead:
-        in_waiting = 0
         reads = 0
 
-        def read(self, _size: int = 1) -> bytes:
+        def read(self, _size: int = 1, _wait_s: float = 0.0) -> bytes:
             self.reads += 1
             return b""
 

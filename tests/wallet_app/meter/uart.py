@@ -132,17 +132,14 @@ class VirtualLine:
         self._seen = len(self._wire.bursts)
         return bisect.bisect_right(self._bytes, (until, 256))
 
-    @property
-    def in_waiting(self) -> int:
-        return self._arrived(self._wire.time.seconds) - self._taken
-
-    def read(self, size: int = 1) -> bytes:
+    def read(self, size: int = 1, wait_s: float = READ_TIMEOUT_S) -> bytes:
         time = self._wire.time
         end = self._arrived(time.seconds)
         if end == self._taken:
-            end = self._arrived(time.seconds + READ_TIMEOUT_S)
+            end = self._arrived(time.seconds + wait_s)
             nothing = end == self._taken
-            time.seconds = time.seconds + READ_TIMEOUT_S if nothing else self._bytes[self._taken][0]
+            time.seconds = time.seconds + wait_s if nothing else self._bytes[self._taken][0]
+            end = self._arrived(time.seconds)
         part = self._bytes[self._taken : min(end, self._taken + size)]
         self._taken += len(part)
         return bytes(byte for _, byte in part)
