@@ -13,6 +13,7 @@ from light_node import jsonio
 from light_node.market.units import MONEY_PER_CURRENCY, TICKS_PER_CURRENCY
 from wallet_app.files import write_atomically
 from wallet_app.i18n import translated
+from wallet_app.meter.roles import parse_lines, parse_roles
 
 _FILE = "settings.json"
 
@@ -381,6 +382,23 @@ SETTINGS = (
         restart=False,
     ),
     Setting(
+        "meter_roles",
+        "",
+        "What each meter is for",
+        "with several meters: which ones count for trading; chosen on the Meters page",
+        group="meter",
+        restart=False,
+    ),
+    Setting(
+        "meter_lines",
+        "",
+        "Further meters",
+        "further lines the wallet reads, with their meters; chosen on the Meters page",
+        group="meter",
+        restart=False,
+        secret=True,
+    ),
+    Setting(
         "slot_length_s",
         900,
         "Length of slots",
@@ -476,6 +494,23 @@ def parse_link(text: str) -> tuple[int, int, str, int]:
     return int(match[1]), int(match[2]), match[3], int(match[4])
 
 
+def _check_roles(text: str) -> None:
+    try:
+        parse_roles(text)
+    except ValueError as error:
+        raise SettingsError(f'"meter_roles": {error}') from error
+
+
+def _check_lines(text: str) -> None:
+    try:
+        lines = parse_lines(text)
+    except ValueError as error:
+        raise SettingsError(f'"meter_lines": {error}') from error
+    for line in lines:
+        for name, value in line.items():
+            BY_NAME[f"meter_{name}"].check(value)
+
+
 def _check_hours(text: str) -> None:
     parse_hours(text)
 
@@ -516,4 +551,6 @@ _CHECKS: Mapping[str, Callable[[str], None]] = {
     "meter_key": _check_key,
     "meter_auth_key": _check_key,
     "meter_link": _check_link,
+    "meter_roles": _check_roles,
+    "meter_lines": _check_lines,
 }

@@ -49,10 +49,11 @@ from wallet_app.keys.store import (
 )
 from wallet_app.meter.recording import RecordingError
 from wallet_app.settings import Settings, SettingsError
+from wallet_app.trading.lines import Meter
 from wallet_app.trading.node import LightNodeAdapter
 from wallet_app.trading.outbox import OutboxError
 from wallet_app.trading.session import TradingSession
-from wallet_app.trading.setup import Meter, RunningWallet, Wallet
+from wallet_app.trading.setup import RunningWallet, Wallet
 
 DEFAULT_NAME = "default"
 MIN_PASSPHRASE = 8

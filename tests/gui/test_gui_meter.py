@@ -21,6 +21,7 @@ from wallet_app.meter.dialogue import Options
 from wallet_app.meter.events import Reading
 from wallet_app.meter.plausibility import Verdict
 from wallet_app.meter.ports import PortError, PortInfo
+from wallet_app.meter.roles import Role
 from wallet_app.settings import Settings
 from wallet_app.trading.preferences import Preferences
 
@@ -47,7 +48,7 @@ def test_a_row_for_every_meter_with_state_power_registers_and_quality(page: Mete
     rows = [cells(page, row) for row in range(page.table.rowCount())]
     assert rows[0] == [
         NUMBER, "/dev/ttyUSB0", "reading", "−1.24 kW", "1234.56", "4459.5", "2 s", "0.0 %", "1",
-        "+17 s",
+        "+17 s", "",
     ]  # fmt: skip
     assert rows[2][:4] == ["sdm630-unit-8", "/dev/ttyUSB8", "no answer", "+12.84 kW"]
 
@@ -63,6 +64,25 @@ def test_the_wallets_own_meter_stays_and_feeds_it_already(page: MeterPage) -> No
     page.table.selectRow(1)
     assert page.close_line.isEnabled()
     assert page.own.isEnabled()
+
+
+def test_a_further_meter_gets_a_role(qtbot: QtBot, page: MeterPage) -> None:
+    preferences = page._preferences
+    assert preferences is not None
+    preferences.change(meter_port="/dev/ttyUSB0")
+    page.tick()
+    assert page.role.currentData() == Role.GRID  # the only meter needs no word
+    assert page.table.isColumnHidden(10)
+    page.table.selectRow(1)
+    assert page.role.currentData() == ""
+    page.role.setCurrentIndex(page.role.findData(str(Role.GENERATION)))
+    page.role.activated.emit(page.role.currentIndex())
+    qtbot.waitUntil(lambda: "generation" in preferences.settings["meter_roles"])
+    page.tick()
+    assert [cells(page, row)[10] for row in range(3)] == [
+        "grid connection", "generation behind the grid meter", "",
+    ]  # fmt: skip
+    assert page.role.currentData() == Role.GENERATION
 
 
 def test_the_choice_stays_on_its_meter_while_others_come_and_go(page: MeterPage) -> None:

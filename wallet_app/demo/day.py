@@ -30,8 +30,9 @@ from wallet_app.meter.events import Origin
 from wallet_app.meter.simulator.household import Household, homes
 from wallet_app.settings import Settings
 from wallet_app.strategy.forecast import SlotEnergy
+from wallet_app.trading.lines import Meter
 from wallet_app.trading.node import LightNodeAdapter
-from wallet_app.trading.setup import Meter, RunningWallet, Wallet
+from wallet_app.trading.setup import RunningWallet, Wallet
 
 SLOT_S = 3600
 HOME, HOME_ORGANISATION = "home", "Org1MSP"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import (
+    QComboBox,
     QFileDialog,
     QHBoxLayout,
     QInputDialog,
@@ -19,16 +20,19 @@ from wallet_app import format as fmt
 from wallet_app.gui.meter_connect import ChoiceError, ConnectBar
 from wallet_app.gui.meter_raw import RawView, plain_table
 from wallet_app.gui.meter_report import ReportView
-from wallet_app.gui.meter_table import MeterTable
+from wallet_app.gui.meter_table import MeterTable, Row
 from wallet_app.gui.meter_values import ValuesView
 from wallet_app.gui.op import Op
 from wallet_app.gui.page import Page
 from wallet_app.gui.theme import Theme
-from wallet_app.gui.widgets import Notice, Segmented, button, label
+from wallet_app.gui.widgets import Notice, Segmented, button, label, set_tip
 from wallet_app.i18n import tr
 from wallet_app.meter.desk import Connection, DeskError, LineView, MeterDesk, MeterLine
 from wallet_app.meter.detect import Detection
 from wallet_app.meter.dialogue import PROTOCOLS
+from wallet_app.meter.roles import Role
+from wallet_app.meter.words import role_words
+from wallet_app.trading.lines import adopted, assigned, role_of
 from wallet_app.trading.preferences import Preferences
 from wallet_app.trading.view import Change, WalletView
 
@@ -87,7 +91,19 @@ class MeterPage(Page):
         row.setSpacing(8)
         row.addWidget(self.tabs)
         row.addStretch(1)
-        for each in (self.capture, self.own, self.close_line):
+        self.role = QComboBox()
+        for role in (None, *Role):
+            self.role.addItem(role_words(role), str(role or ""))
+        self.role.setAccessibleName(tr("What this meter is for"))
+        self.role.setMinimumHeight(26)
+        set_tip(
+            self.role,
+            tr(
+                "With several meters only those at the grid connection count for trading: they are "
+                "added up, and a slot that one of them did not measure is not reported."
+            ),
+        )
+        for each in (self.role, self.capture, self.own, self.close_line):
             row.addWidget(each)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(14, 12, 14, 12)
@@ -109,6 +125,11 @@ class MeterPage(Page):
         self.report.said.connect(self.notice.say)
         self._progress.connect(self._show_progress)
         self._question.answered.connect(self._answer)
+        self.role.activated.connect(
+            lambda _: self.assign(
+                Role(self.role.currentData()) if self.role.currentData() else None
+            )
+        )
         stop = threading.Event()
         self._gone = stop
         self.destroyed.connect(lambda: stop.set())
@@ -129,7 +150,7 @@ class MeterPage(Page):
         self._views = self._desk.views()
         self._none.setVisible(not self._views)
         self.table.setVisible(bool(self._views))
-        self.table.refresh(self._views, self._desk.clock.now())
+        self.table.refresh(self._views, self._desk.clock.now(), self._role_words)
         self._show_chosen()
 
     def open_tab(self, name: str) -> None:
@@ -165,6 +186,7 @@ class MeterPage(Page):
         usable = view is not None and not view.own and not view.replayed
         self.own.setVisible(self._preferences is not None)
         self.own.setEnabled(usable)
+        self._show_role(row if view is not None else None)
         self._question.ask(view.question if view else "")
         if view is not None and view.capture_problem:
             self.notice.say(
@@ -246,24 +268,40 @@ class MeterPage(Page):
         row, preferences = self.table.row_chosen, self._preferences
         if row is None or preferences is None:
             return
-        link = row.line.connection
-        options = link.options
-        Op(
-            self,
-            lambda: preferences.change(
-                meter_port=link.port,
-                meter_protocol=link.protocol,
-                meter_address=options.address or "",
-                meter_profile=options.profile,
-                meter_link=str(link.link) if link.link else "",
-                meter_mode="listen" if options.listen else "ask",
-                meter_adapter=link.identity,
-                meter_key=options.key.hex(),
-                meter_auth_key=options.auth_key.hex(),
-            ),
-        ).success(
+        changes = adopted(preferences.settings, self._views, row.line)
+        Op(self, lambda: preferences.change(**changes)).success(
             lambda _: self.notice.say(tr("The wallet reads this meter now."), "good")
         ).failure(self._failed).run_in_order()
+
+    def assign(self, role: Role | None) -> None:
+        """Say what the chosen meter is for; None takes it from the wallet."""
+        row, preferences = self.table.row_chosen, self._preferences
+        if row is None or preferences is None or row.meter is None or row.line.replayed:
+            return
+        changes = assigned(preferences.settings, self._views, row.line, row.meter.meter_id, role)
+        Op(self, lambda: preferences.change(**changes)).success(lambda _: self.tick()).failure(
+            self._failed
+        ).run_in_order()
+
+    def _role(self, row: Row) -> Role | None:
+        if self._preferences is None or row.meter is None or row.line.replayed:
+            return None
+        settings, meter = self._preferences.settings, row.meter.meter_id
+        role = role_of(settings, row.line.connection, meter)
+        only = row.line.own and not settings["meter_roles"] and len(row.line.meters) == 1
+        return Role.GRID if only else role
+
+    def _role_words(self, row: Row) -> str:
+        role = self._role(row)
+        several = self._preferences is not None and self._preferences.settings["meter_roles"]
+        return role_words(role) if several and role is not None else ""
+
+    def _show_role(self, row: Row | None) -> None:
+        self.role.setVisible(self._preferences is not None)
+        usable = row is not None and row.meter is not None and not row.line.replayed
+        self.role.setEnabled(usable)
+        if not self.role.view().isVisible():  # somebody is choosing
+            self.role.setCurrentIndex(self.role.findData(str((row and self._role(row)) or "")))
 
     def _failed(self, error: Exception) -> None:
         self.notice.say(fmt.foreign(str(error), 400) or type(error).__name__, "error")

@@ -1,5 +1,6 @@
 """The table of all meters that are read: one row each, refreshed in place."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -97,6 +98,7 @@ class MeterTable(QTableWidget):
             tr("Damaged"),
             tr("Gaps"),
             tr("Clock"),
+            tr("For"),
         ]
         super().__init__(0, len(self._heads))
         self._theme = theme
@@ -125,14 +127,21 @@ class MeterTable(QTableWidget):
         index = self.currentRow()
         return self._rows[index] if 0 <= index < len(self._rows) else None
 
-    def refresh(self, views: tuple[LineView, ...], now: datetime) -> None:
-        """Show ``views``; the choice stays on the same meter."""
+    def refresh(
+        self,
+        views: tuple[LineView, ...],
+        now: datetime,
+        role: Callable[[Row], str] = lambda row: "",
+    ) -> None:
+        """Show ``views``, and what each meter is for; the choice stays on the same meter."""
         chosen = self.row_chosen
         self._rows = rows_of(views)
         self.blockSignals(True)
         self.setRowCount(len(self._rows))
+        roles = [role(row) for row in self._rows]
         for index, row in enumerate(self._rows):
-            self._show(index, row, now)
+            self._show(index, row, now, roles[index])
+        self.setColumnHidden(len(self._heads) - 1, not any(roles))
         keys = [row.key for row in self._rows]
         place = 0
         if chosen is not None:
@@ -151,7 +160,7 @@ class MeterTable(QTableWidget):
                 self.selectRow(index)
                 return
 
-    def _show(self, index: int, row: Row, now: datetime) -> None:
+    def _show(self, index: int, row: Row, now: datetime, role: str) -> None:
         line, meter = row.line, row.meter
         reading = meter.reading if meter else None
         state, tone = state_words(line.status.state)
@@ -169,6 +178,7 @@ class MeterTable(QTableWidget):
             quality,
             fmt.count(max(line.status.gaps, meter.gaps if meter else 0)),
             offset_words(meter.clock_offset_s if meter else None),
+            role,
         )
         marks = {2: tone, 7: quality_tone}
         for column, text in enumerate(texts):

@@ -6,7 +6,7 @@ here may be called from any thread; what blocks (opening, stopping, detecting) s
 """
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -378,21 +378,24 @@ class MeterDesk:
         take: Taker,
         on_status: Callable[[MeterStatus], None],
         on_reset: Callable[[], None] | None = None,
+        *,
+        further: bool = False,
     ) -> MeterLine:
         """Add the line that feeds a wallet; the wallet runs it. One that was there is closed.
 
-        A line that the user connected on the same port becomes the wallet's.
+        ``further`` adds one more beside it. A line that the user connected on the same port
+        becomes the wallet's.
         """
         for view in self.views():
             same = view.connection.port == connection.port and not view.replayed
-            if view.own or same:
+            if same or (view.own and not further):
                 self._close(view.key)
         return self._add(connection, own=True, take=take, on_status=on_status, on_reset=on_reset)
 
-    def remove_own(self) -> None:
-        """Close the wallet's own line; blocks until its port is given back."""
+    def remove_own(self, key: str = "") -> None:
+        """Close the wallet's own lines, or one of them; blocks until the ports are given back."""
         for view in self.views():
-            if view.own:
+            if view.own and key in ("", view.key):
                 self._close(view.key)
 
     def run(self, line: MeterLine, session: Session | None = None) -> None:
@@ -495,8 +498,9 @@ class MeterDesk:
                 limits=self._limits,
             )
             # The wallet's own line stands first, whenever it came.
-            rest: Mapping[str, MeterLine] = self._lines
-            self._lines = {key: line, **rest} if own else {**rest, key: line}
+            mine = {k: each for k, each in self._lines.items() if each.own}
+            rest = {k: each for k, each in self._lines.items() if not each.own}
+            self._lines = {**mine, key: line, **rest} if own else {**mine, **rest, key: line}
             return line
 
     def _refuse_taken(self, port: str) -> None:

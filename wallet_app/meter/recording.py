@@ -31,6 +31,7 @@ _OVERTAKEN = 2  # in the column "accepted": it was, but its time was overtaken
 _UNITS_PER_KWH = 10_000_000  # the finest meter known shows 1e-7 kWh
 _UNITS_PER_WH = _UNITS_PER_KWH // 1000
 _GENESIS = bytes(32)
+_READ_OFTEN = 10  # a register that did not come in so many readings is none the meter has
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS record (
     n INTEGER PRIMARY KEY, body BLOB NOT NULL, hash BLOB NOT NULL, signature BLOB
@@ -44,6 +45,9 @@ CREATE INDEX IF NOT EXISTS reading_time ON reading (meter_id, accepted, t);
 CREATE TABLE IF NOT EXISTS simulated (
     meter_id TEXT NOT NULL, t INTEGER NOT NULL, n INTEGER NOT NULL REFERENCES record(n),
     PRIMARY KEY (meter_id, t, n)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS register (
+    meter_id TEXT NOT NULL, name TEXT NOT NULL, PRIMARY KEY (meter_id, name)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS raw (n INTEGER PRIMARY KEY REFERENCES record(n), bytes BLOB NOT NULL);
 """
@@ -193,6 +197,23 @@ class ReadingStore:
             row = self._db.execute(query, (meter_id, meter_id)).fetchone()
             return _stored(*row).reading if row else None
 
+    def lacks(self, meter_id: str, name: str) -> bool:
+        """Say whether a meter has no register ``name`` (``import_kwh``, ``export_kwh``) at all.
+
+        So it is when none of its readings ever had it, and there are ten at least.
+        """
+        shown = "SELECT name FROM register WHERE meter_id = ?"
+        count = (
+            "SELECT count(*) FROM (SELECT 1 FROM reading WHERE meter_id = ? AND accepted = 1 "
+            "LIMIT ?)"
+        )
+        with self._lock, self._reading():
+            names = {row[0] for row in self._db.execute(shown, (meter_id,))}
+            if not names or name in names:
+                return False
+            found: int = self._db.execute(count, (meter_id, _READ_OFTEN)).fetchone()[0]
+            return found >= _READ_OFTEN
+
     def forget_raw(self, before: datetime) -> int:
         """Delete the raw bytes of older readings (their hashes stay); return how many."""
         with self._lock, self._transaction():
@@ -278,6 +299,9 @@ class ReadingStore:
             offsets[index] += _units(verdict.rolled_over.get(key, Decimal(0)))
             value = reading.values.get(key)
             units.append(None if value is None else _units(value) + offsets[index])
+            if value is not None:
+                shown = "INSERT OR IGNORE INTO register VALUES (?, ?)"
+                self._db.execute(shown, (reading.meter_id, key))
         if verdict.accepted and "clock_jump" in verdict.flags:
             # This machine's clock was set back: what was recorded under a later time was recorded
             # under a wrong one. It stays on record, but energies are not read off it any more.

@@ -4,6 +4,7 @@ Codes stay in the signed records and in JSON; these are for screens and document
 """
 
 from wallet_app.i18n import tr
+from wallet_app.meter.roles import Role
 
 
 def flag_words(flag: str) -> str:
@@ -51,3 +52,14 @@ def state_words(state: str) -> tuple[str, str]:
         "stopped": (tr("stopped"), ""),
         "none": (tr("no meter"), ""),
     }.get(state, (state, ""))
+
+
+def role_words(role: Role | None) -> str:
+    """Return what a meter is for."""
+    return {
+        None: tr("not for the wallet"),
+        Role.GRID: tr("grid connection"),
+        Role.REVERSED: tr("grid connection, wired the other way round"),
+        Role.GENERATION: tr("generation behind the grid meter"),
+        Role.WATCH: tr("only watched"),
+    }[role]

@@ -15,9 +15,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from light_node.clock import Clock, MarketTime
+from wallet_app.i18n import tr
 from wallet_app.meter.events import Reading
 from wallet_app.meter.plausibility import REGISTERS, Limits, Memory, Verdict, judge, rebase
-from wallet_app.meter.recording import ReadingStore
+from wallet_app.meter.recording import IntervalEnergy, ReadingStore
+from wallet_app.meter.roles import COUNTED, Role, total
 from wallet_app.meter.session import MeterStatus
 from wallet_app.meter.words import flag_words
 from wallet_app.trading.view import LiveView
@@ -25,6 +27,7 @@ from wallet_app.trading.view import LiveView
 _POINTS = 4000
 _COUNTERS_KEPT = 1200
 _FIRST_FEW = 100
+_LATELY = timedelta(minutes=2)
 _TELEMETRY = ("roof_w", "house_w", "battery_w", "battery_wh", "roof_wh", "house_wh")
 
 
@@ -115,33 +118,62 @@ class LiveFeed:
         self._day_start, self._capacity = day_start, battery_capacity_wh
         self._on_change, self._on_problem = on_change, on_problem
         self._limits = Limits(max_power_w=max_power_w, rate=market_time.rate, zone=zone)
-        self._memory = Memory.after(store.last_accepted())
+        # By meter where each has a role; one for all, under "", where one follows the other.
+        self._memories = {"": Memory.after(store.last_accepted())}
+        self._roles: Mapping[str, Role] | None = None
+        self._unassigned: set[str] = set()
         self._lock = threading.Lock()
-        self._reading: Reading | None = self._memory.last
+        self._reading: Reading | None = self._memories[""].last
+        self._newest: dict[str, Reading] = {}
+        self._lacking: set[tuple[str, str]] = set()  # registers that a meter has not at all
         self._status: MeterStatus | None = None
         self._telemetry: Telemetry | None = None
         self._series: deque[tuple[float, int]] = deque(maxlen=_POINTS)
         self._roof_day: tuple[datetime, int] | None = None
         self._counters: deque[tuple[float, int]] = deque(maxlen=_COUNTERS_KEPT)
-        self._base: _DayBase | None = None
+        self._bases: dict[str, _DayBase] = {}
         self._reset = threading.Event()
+        self._judging = threading.Lock()  # readings come from a thread for each line
 
     def confirm_reset(self) -> None:
         """Take the next reading as a new start: the user says the meter was reset or exchanged."""
         self._reset.set()
+
+    def use_roles(self, roles: Mapping[str, Role] | None) -> None:
+        """Take what each of several meters is for, by number; None where there is only one.
+
+        Of several, only those with a role at the grid connection count for trading.
+        """
+        with self._lock:
+            self._roles = roles
+            self._unassigned.clear()
+            self._lacking.clear()
+            if roles is None:
+                self._newest.clear()
 
     def take_reading(self, reading: Reading) -> Verdict:
         """Judge, record and show a reading; return the verdict.
 
         ``RecordingError`` passes: nothing is pretended.
         """
+        with self._judging:
+            return self._take_reading(reading)
+
+    def _take_reading(self, reading: Reading) -> Verdict:
+        which = "" if self._roles is None else reading.meter_id
+        memory = self._memories.get(which) or Memory.after(self._store.last_accepted(which))
         if self._reset.is_set():
-            verdict, memory = rebase(reading, self._memory)
+            verdict, memory = rebase(reading, memory)
         else:
-            verdict, memory = judge(reading, self._memory, self._limits)
+            verdict, memory = judge(reading, memory, self._limits)
         self._store.append(reading, verdict)
-        self._memory = memory
+        self._memories[which] = memory
         self._reset.clear()
+        if which and which not in (self._roles or {}) and which not in self._unassigned:
+            self._unassigned.add(which)
+            self._on_problem(
+                tr("the meter {number} has no role: choose one on the Meters page", number=which)
+            )
         if not verdict.accepted:
             self._on_problem(", ".join(flag_words(flag) for flag in verdict.flags))
             return verdict
@@ -149,10 +181,17 @@ class LiveFeed:
             self._on_change()
             return verdict
         market = self._market_time.at(reading.host_time)
+        lacking = {(which, name) for name in REGISTERS if which and self._store.lacks(which, name)}
         with self._lock:
-            self._reading = reading
-            if reading.power_w is not None:
-                self._series.append((market.timestamp(), int(reading.power_w)))
+            self._newest[reading.meter_id] = reading
+            self._lacking = {pair for pair in self._lacking if pair[0] != which} | lacking
+            if self._roles is None:
+                self._reading = reading
+            counted = self._counted()
+            if reading.meter_id in counted:
+                power = self._power(counted, reading.host_time)
+                if power is not None:
+                    self._series.append((market.timestamp(), power))
             self._count_day(market, reading, verdict)
         self._on_change()
         return verdict
@@ -187,33 +226,85 @@ class LiveFeed:
 
     @property
     def meter_id(self) -> str:
-        """The number of the meter last read, "" before the first reading."""
+        """The number of the meter last read, "" before the first reading.
+
+        Where several count, the numbers of all of them.
+        """
         with self._lock:
-            return self._reading.meter_id if self._reading else ""
+            return " + ".join(self._counted())
 
     def energy(self, start: datetime, end: datetime) -> MeteredEnergy | None:
-        """Return a slot's energies (market times), None until readings enclose it."""
-        meter_id = self.meter_id
-        if not meter_id:
+        """Return a slot's energies (market times), None until readings enclose it.
+
+        Of several meters at the grid connection each must have been read around both ends: what
+        one of them did not measure is not known, and nothing is put in its place.
+        """
+        with self._lock:
+            counted, roles = self._counted(), self._roles
+        if not counted:
             return None
         wall = self._market_time.to_wall(start), self._market_time.to_wall(end)
         # A boundary may be interpolated between readings this far apart, as the market counts.
         gap = max(self._market_time.wall_span((end - start) / 5), timedelta(milliseconds=500))
-        found = self._store.energy_between(None, *wall, max_gap=gap)
-        if found is None or found.import_wh is None or found.export_wh is None:
-            return None
-        last = self._store.last_accepted(meter_id)
-        if last is None:
+        parts: dict[str, IntervalEnergy] = {}
+        last: dict[str, Reading] = {}
+        for meter in counted:
+            # The only meter of a connection may be exchanged: what each counted is added up then.
+            part = self._store.energy_between(
+                meter if roles is not None else None, *wall, max_gap=gap
+            )
+            reading = self._store.last_accepted(meter)
+            if part is None or reading is None:
+                return None
+            parts[meter], last[meter] = part, reading
+        energies = self._totals(counted, {m: (p.import_wh, p.export_wh) for m, p in parts.items()})
+        registers = self._totals(
+            counted,
+            {m: (_known_wh(r.import_kwh), _known_wh(r.export_kwh)) for m, r in last.items()},
+        )
+        if energies[0] is None or energies[1] is None:
             return None
         return MeteredEnergy(
-            max(found.import_wh, 0),
-            max(found.export_wh, 0),
-            _wh(last.import_kwh),
-            _wh(last.export_kwh),
-            meter_id,
-            "simulated" if found.simulated else "meter",
-            found.complete,
+            max(energies[0], 0),
+            max(energies[1], 0),
+            registers[0] or 0,
+            registers[1] or 0,
+            " + ".join(counted),
+            "simulated" if any(part.simulated for part in parts.values()) else "meter",
+            all(part.complete for part in parts.values()),
         )
+
+    def _counted(self) -> dict[str, Role]:
+        """Return the meters whose energy is traded, and how each counts."""
+        if self._roles is None:
+            return {self._reading.meter_id: Role.GRID} if self._reading else {}
+        return {m: self._roles[m] for m in sorted(self._roles) if self._roles[m] in COUNTED}
+
+    def _totals(
+        self, counted: Mapping[str, Role], pairs: Mapping[str, tuple[int | None, int | None]]
+    ) -> tuple[int | None, int | None]:
+        """Return import and export of all meters, added up; None where one is not known."""
+        sums: list[int | None] = []
+        for direction in (0, 1):
+            parts: dict[str, int | None] = {}
+            lacking = set()
+            for meter, role in counted.items():
+                index = direction if role is Role.GRID else 1 - direction
+                parts[meter] = pairs[meter][index]
+                if (meter, REGISTERS[index]) in self._lacking:
+                    lacking.add(meter)
+            sums.append(total(parts, frozenset(lacking)))
+        return sums[0], sums[1]
+
+    def _power(self, meters: Mapping[str, Role], now: datetime) -> int | None:
+        """Return the net power of ``meters``; None unless each said it lately."""
+        powers = []
+        for meter, role in meters.items():
+            reading = self._newest.get(meter)
+            if reading is None or reading.power_w is None or now - reading.host_time > _LATELY:
+                return None
+            powers.append(int(reading.power_w) if role is Role.GRID else -int(reading.power_w))
+        return sum(powers) if powers else None
 
     def natural_wh(self, start: datetime, end: datetime) -> int | None:
         """Return load minus roof over a slot (market times), without the battery's part.
@@ -233,23 +324,50 @@ class LiveFeed:
         now = self._clock.now()
         with self._lock:
             reading, status, telemetry = self._reading, self._status, self._telemetry
-            grid = int(reading.power_w) if reading and reading.power_w is not None else None
-            imported, exported = self._today(reading)
+            counted = self._counted()
+            if self._roles is None:
+                grid = int(reading.power_w) if reading and reading.power_w is not None else None
+                oldest = reading
+            else:
+                grid = self._power(counted, now)
+                oldest = self._oldest(counted)
+            roof, house = self._measured_roof(grid, now)
+            imported, exported = self._today(counted)
             return LiveView(
                 grid_power_w=grid,
-                roof_power_w=telemetry.roof_w if telemetry else None,
-                house_power_w=telemetry.house_w if telemetry else None,
+                roof_power_w=telemetry.roof_w if telemetry else roof,
+                house_power_w=telemetry.house_w if telemetry else house,
                 battery_power_w=telemetry.battery_w if telemetry else None,
                 battery_wh=telemetry.battery_wh if telemetry else None,
                 battery_capacity_wh=self._capacity or None,
                 today_import_wh=imported,
                 today_export_wh=exported,
                 today_roof_wh=self._roof_today(telemetry),
-                meter_id=reading.meter_id if reading else "",
+                meter_id=" + ".join(counted),
                 meter_port=status.port if status else "",
                 meter_state=status.text if status else "",
-                meter_age_s=(now - reading.host_time).total_seconds() if reading else None,
+                meter_age_s=(now - oldest.host_time).total_seconds() if oldest else None,
             )
+
+    def _oldest(self, meters: Mapping[str, Role]) -> Reading | None:
+        """Return the oldest of the newest readings of ``meters``; None if one was not read yet."""
+        read = [self._newest[meter] for meter in meters if meter in self._newest]
+        if not read or len(read) < len(meters):
+            return None
+        return min(read, key=lambda reading: reading.host_time)
+
+    def _measured_roof(self, grid: int | None, now: datetime) -> tuple[int | None, int | None]:
+        """Return what the generation meters say the roof gives, and what the house then takes.
+
+        Whichever way such a meter is wired: a roof takes next to nothing.
+        """
+        roles = self._roles or {}
+        roofs = {m: Role.GRID for m, role in roles.items() if role is Role.GENERATION}
+        powers = [self._power({meter: Role.GRID}, now) for meter in roofs]
+        known = [abs(power) for power in powers if power is not None]
+        if not known or None in powers:
+            return None, None
+        return sum(known), None if grid is None else max(grid + sum(known), 0)
 
     def series(self) -> tuple[tuple[float, int], ...]:
         """Return (POSIX market time, grid W) of today, ascending."""
@@ -258,8 +376,8 @@ class LiveFeed:
             return tuple(point for point in self._series if point[0] >= start)
 
     def _count_day(self, market: datetime, reading: Reading, verdict: Verdict) -> None:
-        day, base = self._day_start(market), self._base
-        if base is None or (base.day, base.meter_id) != (day, reading.meter_id):
+        day, base = self._day_start(market), self._bases.get(reading.meter_id)
+        if base is None or base.day != day:
             base = self._day_base(day, reading)
         else:
             # A register that went round through 0 goes on counting from below it.
@@ -268,7 +386,9 @@ class LiveFeed:
                 for name, start in zip(REGISTERS, (base.import_kwh, base.export_kwh), strict=True)
             )
             base = replace(base, import_kwh=imported, export_kwh=exported)
-        self._base = base
+        if self._roles is None:
+            self._bases.clear()
+        self._bases[reading.meter_id] = base
 
     def _day_base(self, day: datetime, reading: Reading) -> "_DayBase":
         """Return the registers at the start of the day, or at its first reading on record."""
@@ -280,19 +400,20 @@ class LiveFeed:
                 now if now is None else now - part
                 for now, part in zip((reading.import_kwh, reading.export_kwh), gone, strict=True)
             )
-            return _DayBase(day, reading.meter_id, imported, exported)
+            return _DayBase(day, imported, exported)
         today = self._store.series(reading.meter_id, since, reading.host_time, limit=_FIRST_FEW)
         first = next((r.reading for r in today if r.accepted), reading)
-        return _DayBase(day, reading.meter_id, first.import_kwh, first.export_kwh)
+        return _DayBase(day, first.import_kwh, first.export_kwh)
 
-    def _today(self, reading: Reading | None) -> tuple[int | None, int | None]:
-        base = self._base
-        if reading is None or base is None or base.meter_id != reading.meter_id:
-            return None, None
-        return (
-            _gone(base.import_kwh, reading.import_kwh),
-            _gone(base.export_kwh, reading.export_kwh),
-        )
+    def _today(self, counted: Mapping[str, Role]) -> tuple[int | None, int | None]:
+        gone: dict[str, tuple[int | None, int | None]] = {}
+        for meter in counted:
+            base, now = self._bases.get(meter), self._newest.get(meter)
+            if base is None or now is None:
+                return None, None
+            imported = _gone(base.import_kwh, now.import_kwh)
+            gone[meter] = imported, _gone(base.export_kwh, now.export_kwh)
+        return self._totals(counted, gone) if gone else (None, None)
 
     def _roof_today(self, telemetry: Telemetry | None) -> int | None:
         if telemetry is None or self._roof_day is None:
@@ -305,7 +426,6 @@ class _DayBase:
     """The registers of a meter where the local day began."""
 
     day: datetime
-    meter_id: str
     import_kwh: Decimal | None
     export_kwh: Decimal | None
 
@@ -314,5 +434,9 @@ def _gone(start: Decimal | None, now: Decimal | None) -> int | None:
     return None if start is None or now is None else _wh(now) - _wh(start)
 
 
-def _wh(kwh: Decimal | None) -> int:
-    return int((kwh or Decimal(0)) * 1000)
+def _wh(kwh: Decimal) -> int:
+    return int(kwh * 1000)
+
+
+def _known_wh(kwh: Decimal | None) -> int | None:
+    return None if kwh is None else _wh(kwh)

@@ -3,9 +3,8 @@
 import contextlib
 import hashlib
 import logging
-import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -21,22 +20,18 @@ from light_node.market.units import EnergyWh, MoneyWhTick, PriceTick
 from light_node.mtc.timetable import Timetable
 from wallet_app.database import DatabaseError
 from wallet_app.i18n import tr
-from wallet_app.meter.desk import Connection, MeterDesk
-from wallet_app.meter.dialogue import Options
-from wallet_app.meter.events import Origin, Reading
+from wallet_app.meter.desk import MeterDesk
 from wallet_app.meter.plausibility import Limits as MeterLimits
-from wallet_app.meter.plausibility import Verdict
-from wallet_app.meter.ports import Link
-from wallet_app.meter.recording import ReadingStore, RecordingError
-from wallet_app.meter.session import MeterSession, MeterStatus
+from wallet_app.meter.recording import ReadingStore
 from wallet_app.meter.simulator.household import Household
-from wallet_app.settings import Settings, parse_hours, parse_link
+from wallet_app.settings import Settings, parse_hours
 from wallet_app.strategy.forecast import SlotEnergy
 from wallet_app.strategy.limits import Limits
 from wallet_app.trading.course import Tools
 from wallet_app.trading.history import PARTICIPANT, History
 from wallet_app.trading.lane import Lane, Timetabler
 from wallet_app.trading.ledger import Ledger
+from wallet_app.trading.lines import Meter, MeterLines
 from wallet_app.trading.live import Inverter, LiveFeed
 from wallet_app.trading.market import MarketReader
 from wallet_app.trading.messages import admission_message
@@ -51,48 +46,6 @@ from wallet_app.trading.state import About, TradingState
 from wallet_app.trading.view import AgentMode, Change
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Meter:
-    """Where the meter hangs, as :class:`~wallet_app.meter.session.MeterSession` takes it."""
-
-    port: str
-    protocol: str
-    address: str | None
-    interval_s: float
-    origin: Origin | None = None
-    options: Options = field(default_factory=Options)
-    link: Link | None = None
-    identity: str = ""
-
-    def connection(self) -> Connection:
-        """Return how to reach it."""
-        options = replace(self.options, address=self.address)
-        return Connection(
-            self.port, self.protocol, options, self.interval_s, self.link, self.identity
-        )
-
-    @classmethod
-    def of(cls, settings: Settings) -> "Meter | None":
-        """Return the meter the settings name, None if they name none."""
-        if not settings["meter_port"]:
-            return None
-        link = settings["meter_link"]
-        return cls(
-            settings["meter_port"],
-            settings["meter_protocol"],
-            settings["meter_address"] or None,
-            settings["meter_interval_ms"] / 1000,
-            options=Options(
-                profile=settings["meter_profile"],
-                listen=settings["meter_mode"] == "listen",
-                key=bytes.fromhex(settings["meter_key"]),
-                auth_key=bytes.fromhex(settings["meter_auth_key"]),
-            ),
-            link=Link(*parse_link(link)) if link else None,
-            identity=settings["meter_adapter"],
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +90,6 @@ class RunningWallet:
         self._history.set_fact(PARTICIPANT, wallet.participant)
         self._outbox = Outbox(wallet.directory / "outbox.sqlite")
         opened.callback(self._outbox.close)
-        self._meter: MeterSession | None = None
-        self._meter_lock = threading.Lock()
-        self._clock = wallet.clock
         settings, market_time = wallet.settings, wallet.profile.market_time
         about = About(
             wallet.participant,
@@ -165,6 +115,7 @@ class RunningWallet:
             ),
         )
         opened.callback(self.meters.close)
+        self._lines = MeterLines(self.meters, self.live, wallet.clock, self._state.say)
         ledger = wallet.connect(wallet.profile, wallet.identity, wallet.clock, self._moved)
         opened.callback(ledger.close)
         lane = Lane("trading", self._report)
@@ -193,7 +144,7 @@ class RunningWallet:
             address=address,
             limits=limits_of(settings),
             inverter=wallet.inverter,
-            read_meter_now=self._read_meter_now,
+            read_meter_now=self._lines.request_now,
             wake_sender=sender.wake,
             reader=MarketReader(ledger),
             meters=self.meters,
@@ -206,7 +157,7 @@ class RunningWallet:
     def __enter__(self) -> "RunningWallet":
         try:
             self.session.start()
-            self.read_meter(self._chosen)
+            self._lines.read(self._chosen, self.preferences.settings)
         except BaseException:
             self.close()
             raise
@@ -241,71 +192,11 @@ class RunningWallet:
             ),
         )
 
-    def read_meter(self, meter: Meter | None) -> None:
-        """Read ``meter`` from now on, none if that is None; blocks until the old port is free.
-
-        What a meter's settings may get wrong is said as an activity line.
-        """
-        with self._meter_lock:
-            self._meter = None
-            self.meters.remove_own()
-            if meter is None:
-                self.live.take_status(MeterStatus("none", "", tr("no meter connected")))
-                return
-            connection = meter.connection()
-            if "," in (meter.address or ""):
-                # Their registers cannot be told apart in one connection's energy.
-                text = tr(
-                    "The wallet is fed by one meter: enter one number, and watch the others on the "
-                    "Meters page."
-                )
-                self.live.take_status(MeterStatus("error", connection.port, text))
-                self._state.say("error", text)
-                return
-            line = self.meters.add_own(
-                connection, self._take_reading, self.live.take_status, self.live.confirm_reset
-            )
-            try:
-                session = MeterSession(
-                    connection.port,
-                    protocol=connection.protocol,
-                    address=connection.options.address,
-                    interval_s=connection.interval_s,
-                    clock=self._clock,
-                    options=connection.options,
-                    link=connection.link,
-                    identity=connection.identity,
-                    on_reading=line.take_reading,
-                    on_status=line.take_status,
-                    origin=meter.origin,
-                    tap=line.tap,
-                )
-            except ValueError as error:
-                self.meters.remove_own()
-                self.live.take_status(MeterStatus("error", connection.port, str(error)))
-                self._state.say("error", str(error))
-                return
-            self._meter = session
-            self.meters.run(line, session)
-
     def _settings_changed(self, settings: Settings, changed: frozenset[str]) -> None:
         if "agent" in changed:
             self._state.set_agent(AgentMode(settings["agent"]), "")
         if any(name.startswith("meter_") for name in changed):
-            self.read_meter(Meter.of(settings))
-
-    def _take_reading(self, reading: Reading) -> Verdict | None:
-        try:
-            return self.live.take_reading(reading)
-        except RecordingError as error:
-            # Nothing is lost that can be kept: registers go on counting and the next reading that
-            # can be stored bridges the gap. But the user must know.
-            self._state.say("error", str(error))
-            return None
-
-    def _read_meter_now(self) -> None:
-        if self._meter is not None:
-            self._meter.request_now()
+            self._lines.read(Meter.of(settings), settings)
 
     def _moved(self, move: Move) -> None:
         """Say which peer the wallet works through from now on."""

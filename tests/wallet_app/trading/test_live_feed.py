@@ -12,6 +12,7 @@ import pytest
 from light_node.clock import MarketTime
 from wallet_app.meter.events import Origin, Proof, Reading
 from wallet_app.meter.recording import ReadingStore, RecordingError
+from wallet_app.meter.roles import Role
 from wallet_app.meter.session import MeterStatus
 from wallet_app.trading.live import LiveFeed, Telemetry
 
@@ -327,3 +328,72 @@ def test_views_while_readings_come(bench: Bench) -> None:
         thread.join()
     assert not errors
     assert bench.feed.view().grid_power_w == 99
+
+
+HOUR = timedelta(hours=1)
+
+
+def test_of_several_meters_only_those_at_the_connection_count(bench: Bench) -> None:
+    bench.feed.use_roles(
+        {"12": Role.GRID, "fed": Role.REVERSED, "roof": Role.GENERATION, "pump": Role.WATCH}
+    )
+    for minutes, house, sold, roof in ((0, "10", "5", "7"), (60, "11.5", "7", "10")):
+        bench.read(minutes, house, "1", w="800")
+        bench.read(minutes, sold, "0", meter_id="fed", w="2000")  # forward is fed in
+        bench.read(minutes, roof, "0", meter_id="roof", w="2500")
+        bench.read(minutes, "900", "0", meter_id="pump", w="300")
+    energy = bench.feed.energy(START, START + HOUR)
+    assert energy is not None
+    assert (energy.import_wh, energy.export_wh) == (1_500, 2_000)
+    assert (energy.register_import_wh, energy.register_export_wh) == (11_500, 8_000)
+    assert energy.meter_id == "12 + fed"
+    view = bench.feed.view()
+    assert (view.grid_power_w, view.roof_power_w, view.house_power_w) == (-1_200, 2_500, 1_300)
+    assert (view.today_import_wh, view.today_export_wh) == (1_500, 2_000)
+
+
+def test_what_one_of_several_meters_did_not_measure_is_not_known(bench: Bench) -> None:
+    bench.feed.use_roles({"a": Role.GRID, "b": Role.GRID, "c": Role.GRID})
+    for minutes in (0, 60):
+        bench.read(minutes, str(10 + minutes / 60), meter_id="a", w="100")
+        bench.read(minutes, str(20 + minutes / 60), meter_id="b", w="100")
+    assert bench.feed.energy(START, START + HOUR) is None  # "c" was never read
+    assert bench.feed.view().grid_power_w is None
+    bench.read(61, "5", meter_id="c", w="100")
+    assert bench.feed.energy(START, START + HOUR) is None  # and not at the start of the hour
+    assert bench.feed.view().grid_power_w == 300
+    assert bench.feed.energy(START + HOUR, START + HOUR + timedelta(minutes=1)) is None
+
+
+def test_a_register_that_fails_on_one_of_several_meters_is_not_zero(bench: Bench) -> None:
+    bench.feed.use_roles({"a": Role.GRID, "b": Role.GRID})
+    for minutes, exported in ((0, "1"), (60, None)):
+        bench.read(minutes, str(10 + minutes / 60), "0", meter_id="a")
+        bench.read(minutes, str(20 + minutes / 60), exported, meter_id="b")
+    assert bench.feed.energy(START, START + HOUR) is None
+
+
+def test_a_meter_that_counts_one_way_only_adds_nothing_to_the_other(bench: Bench) -> None:
+    bench.feed.use_roles({"in": Role.GRID, "out": Role.GRID})
+    for minutes in range(0, 66, 6):
+        bench.read(minutes, str(10 + minutes / 100), None, meter_id="in")
+        bench.read(minutes, None, str(20 + minutes / 50), meter_id="out")
+        if minutes == 48:  # nine readings each do not yet say that there is no such register
+            assert bench.feed.energy(START, START + timedelta(minutes=48)) is None
+    energy = bench.feed.energy(START, START + HOUR)
+    assert energy is not None
+    assert (energy.import_wh, energy.export_wh) == (600, 1_200)
+
+
+def test_a_meter_without_a_role_is_named_once_and_not_counted(bench: Bench) -> None:
+    bench.feed.use_roles({"a": Role.GRID})
+    for minutes in (0, 60):
+        bench.read(minutes, str(10 + minutes / 60), meter_id="a")
+        bench.read(minutes, str(500 + minutes / 60), meter_id="new")
+    assert bench.problems == ["the meter new has no role: choose one on the Meters page"]
+    energy = bench.feed.energy(START, START + HOUR)
+    assert energy is not None
+    assert (energy.import_wh, energy.meter_id) == (1_000, "a")
+    bench.feed.use_roles({})
+    assert bench.feed.energy(START, START + HOUR) is None
+    assert bench.feed.view().grid_power_w is None

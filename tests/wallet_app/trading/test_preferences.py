@@ -2,14 +2,19 @@
 
 import sys
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from tests.wallet_app.trading.test_threads import Ledger, wallet
+from wallet_app.meter.desk import Connection
+from wallet_app.meter.dialogue import Options
+from wallet_app.meter.roles import Role
 from wallet_app.settings import Settings, SettingsError
 from wallet_app.trading import setup
+from wallet_app.trading.lines import assigned
 from wallet_app.trading.preferences import Preferences
 from wallet_app.trading.view import AgentMode
 
@@ -77,7 +82,52 @@ def test_the_meter_is_changed_while_the_wallet_runs(tmp_path: Path) -> None:
         assert running.meters.views() == ()
         running.preferences.change(meter_port=first.port, meter_address="twelve")
         events = [event.text for event in running.session.view().events]
-        running.preferences.change(meter_address="1,2")
-        state = running.session.view().live.meter_state
     assert any("no meter address" in text for text in events)
-    assert "fed by one meter" in state
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX")
+def test_two_meters_at_the_connection_are_added_up(tmp_path: Path) -> None:
+    from wallet_app.meter.simulator import meters
+    from wallet_app.meter.simulator.home import HomeState
+    from wallet_app.meter.simulator.terminal import MeterTerminal
+
+    state = HomeState(datetime(2026, 6, 21, tzinfo=UTC), 0, 500, 0, 0, 1_234_560, 0, 230.0)
+    devices = [meters.make("modbus_rtu", "1", lambda: state, profile="sdm120") for _ in "12"]
+    pause = threading.Event()
+    with (
+        MeterTerminal(devices[0]) as first,
+        MeterTerminal(devices[1]) as second,
+        setup.RunningWallet(wallet(tmp_path, Ledger())) as running,
+    ):
+        running.preferences.change(
+            meter_port=first.port,
+            meter_protocol="modbus_rtu",
+            meter_profile="sdm120",
+            meter_interval_ms=50,
+        )
+
+        def until(condition: Callable[[], bool]) -> None:
+            for _ in range(1000):
+                if condition():
+                    return
+                pause.wait(0.02)
+            raise AssertionError(running.session.view().live)
+
+        until(lambda: running.session.view().live.grid_power_w == 500)
+        further = Connection(
+            second.port, "modbus_rtu", Options(address="1", profile="sdm120"), interval_s=0.05
+        )
+        key = running.meters.connect(further)
+        until(lambda: bool(running.meters.line(key).view().meters))
+        views = running.meters.views()
+        changes = assigned(
+            running.preferences.settings, views, views[1], "sdm120-unit-1", Role.GRID
+        )
+        running.preferences.change(**changes)
+        # Both are unit 1 of the same kind: their lines tell them apart.
+        until(lambda: running.session.view().live.grid_power_w == 1000)
+        name = f"sdm120-unit-1@{second.port}"
+        assert running.session.view().live.meter_id == f"sdm120-unit-1 + {name}"
+        assert [v.own for v in running.meters.views()] == [True, True]
+        running.preferences.change(meter_roles=f'{{"sdm120-unit-1": "grid", "{name}": "reversed"}}')
+        until(lambda: running.session.view().live.grid_power_w == 0)

@@ -15,11 +15,13 @@ from light_node.clock import REAL_TIME, MarketTime, SystemClock
 from light_node.fabric.errors import FabricError, Unavailable
 from light_node.mtc.timetable import Timetable
 from tests.light_node.conftest import trader_identity
+from wallet_app.meter.session import MeterSession
 from wallet_app.settings import Settings
 from wallet_app.trading import history, setup
 from wallet_app.trading.course import NotNow
 from wallet_app.trading.lane import Lane, Timetabler
 from wallet_app.trading.ledger import LedgerEvent, Outcome
+from wallet_app.trading.lines import Meter
 from wallet_app.trading.outbox import Entry, EntryState, Outbox, OutboxError
 from wallet_app.trading.proofs import Claim, Proven, Prover
 from wallet_app.trading.sender import Sender
@@ -347,9 +349,9 @@ def test_a_meter_that_cannot_start_stops_the_rest(
     def broken(self: Any) -> None:
         raise RuntimeError("can't start new thread")
 
-    meter = setup.Meter("/dev/nowhere", "dlt645", None, 1.0)
+    meter = Meter("/dev/nowhere", "dlt645", None, 1.0)
     running = setup.RunningWallet(wallet(tmp_path, Ledger(), meter=meter))
-    monkeypatch.setattr(setup.MeterSession, "start", broken)
+    monkeypatch.setattr(MeterSession, "start", broken)
     with pytest.raises(RuntimeError, match="new thread"):
         running.__enter__()
 
@@ -425,7 +427,7 @@ def test_a_reading_that_cannot_be_kept_is_said_and_does_not_stop_the_meter(
     running._readings._db.execute("DROP TABLE raw")
     now = datetime.now(UTC)
     values = {"import_kwh": Decimal(1), "export_kwh": Decimal(0)}
-    running._take_reading(Reading(now, 0.0, "12", "dlt645", values, FrameProof.BCC, b"x"))
+    running._lines._take(Reading(now, 0.0, "12", "dlt645", values, FrameProof.BCC, b"x"))
     (event,) = running.session.view().events
     assert (event.kind, "readings.sqlite" in event.text) == ("error", True)
     running.close()
