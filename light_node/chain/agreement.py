@@ -3,18 +3,20 @@
 Headers are chained by hash, so an organisation that showed our header N stands for all before it.
 Commit hashes are chained likewise (section 2.8): two organisations with the same flags and the same
 commit hash at N agree on the validity of every transaction up to N. Only peers state them; an
-orderer's copy has neither.
+orderer's copy has neither. Nobody signs them, so one lying peer must not be able to stop the
+others: more organisations than not, and at least two, decide; who states otherwise is named.
 """
 
 import threading
 from collections.abc import Mapping
 from hashlib import sha256
 
-from light_node.chain.status import Level
+from light_node.chain.status import Dissent, Level
 from light_node.fabric import block as blocks
 from light_node.fabric.block import Block, BlockError
 
 REMEMBERED_BLOCKS = 4096
+_TWO_FACED = b"contradicts itself: "  # longer than any digest
 
 
 class Agreement:
@@ -25,7 +27,8 @@ class Agreement:
         self._matched: dict[str, int] = {}
         self._shown: dict[int, dict[str, bytes]] = {}
         self._valid: int | None = None
-        self._disputed: int | None = None
+        self._disputed: set[int] = set()
+        self._dissents: dict[str, Dissent] = {}
 
     @property
     def agreed_height(self) -> int | None:
@@ -42,26 +45,65 @@ class Agreement:
 
     @property
     def disputed_block(self) -> int | None:
-        """The lowest block on whose flags or commit hash peers were seen to disagree."""
+        """The lowest block on whose flags or commit hash peers differ and no majority decides."""
         with self._lock:
-            return self._disputed
+            return min(self._disputed, default=None)
 
-    def show(self, organization: str, block: Block, *, peer: bool) -> None:
-        """Record a header that equals the verified one, as shown by ``organization``."""
+    @property
+    def lowest_difference(self) -> int | None:
+        """The lowest remembered block on which peers differ, decided by a majority or not."""
+        with self._lock:
+            dissents = (dissent.number for dissent in self._dissents.values())
+            return min((*self._disputed, *dissents), default=None)
+
+    @property
+    def dissents(self) -> tuple[Dissent, ...]:
+        """Where an organisation first stated otherwise than the majority, one each."""
+        with self._lock:
+            return tuple(self._dissents[name] for name in sorted(self._dissents))
+
+    def show(self, organization: str, block: Block, *, peer: bool) -> bool:
+        """Record a header that equals the verified one, as shown by ``organization``.
+
+        Returns whether peers now differ on the block.
+        """
         number = block.number
         stated = validity_digest(block) if peer else None
         with self._lock:
             self._matched[organization] = max(self._matched.get(organization, 0), number)
             if stated is None:
-                return
+                return False
             shown = self._shown.setdefault(number, {})
-            # Saying two things about one block is disagreeing, even alone.
-            if shown.setdefault(organization, stated) != stated or len(set(shown.values())) > 1:
-                self._disputed = number if self._disputed is None else min(self._disputed, number)
-            if max(list(shown.values()).count(value) for value in shown.values()) > 1:
-                self._valid = max(self._valid or 0, number)
+            if shown.setdefault(organization, stated) != stated:
+                # Saying two things about one block agrees with nobody, even alone.
+                shown[organization] = _TWO_FACED + organization.encode()
+            self._weigh(number)
             while len(self._shown) > REMEMBERED_BLOCKS:
                 del self._shown[next(iter(self._shown))]  # the one first shown
+            return len(set(shown.values())) > 1 or number in self._disputed
+
+    def forget(self, organization: str) -> None:
+        """Take back the flags an organisation stated: it was proved to lie."""
+        with self._lock:
+            self._dissents.pop(organization, None)
+            for number, shown in self._shown.items():
+                if shown.pop(organization, None) is not None:
+                    self._weigh(number)
+
+    def _weigh(self, number: int) -> None:
+        shown = self._shown[number]
+        level, organizations = judge(shown)
+        two_faced = any(digest.startswith(_TWO_FACED) for digest in shown.values())
+        if level is Level.DISPUTED or (two_faced and level is Level.VERIFIED):
+            self._disputed.add(number)
+            return
+        self._disputed.discard(number)
+        if level is Level.AGREED:
+            self._valid = max(self._valid or 0, number)
+            for organization in shown.keys() - set(organizations):
+                known = self._dissents.get(organization)
+                if known is None or known.number > number:
+                    self._dissents[organization] = Dissent(organization, number, organizations)
 
     def shown(self, number: int) -> dict[str, bytes]:
         """Return the digest of flags and commit hash by organisation, for a recent block."""
@@ -69,16 +111,28 @@ class Agreement:
             return dict(self._shown.get(number, {}))
 
 
+def majority(shown: Mapping[str, bytes]) -> bytes | None:
+    """Return the digest that at least two organisations state, and more than state otherwise."""
+    stated = list(shown.values())
+    for digest in set(stated):
+        count = stated.count(digest)
+        if count > 1 and 2 * count > len(stated):
+            return digest
+    return None
+
+
 def judge(shown: Mapping[str, bytes]) -> tuple[Level, tuple[str, ...]]:
     """Say how far organisations agree, given each one's digest; and which they are.
 
-    ``AGREED`` when two or more state the same and none states otherwise, ``DISPUTED`` when any two
-    differ, else ``VERIFIED``: the header is proved, its flags are one organisation's word.
+    ``AGREED`` by those who form a :func:`majority`; ``DISPUTED`` when any two differ and there is
+    none, naming all; else ``VERIFIED``: the header is proved, its flags are one organisation's
+    word.
     """
-    organizations = tuple(sorted(shown))
-    if len(set(shown.values())) > 1:
-        return Level.DISPUTED, organizations
-    return (Level.AGREED if len(shown) > 1 else Level.VERIFIED), organizations
+    decided = majority(shown)
+    if decided is not None:
+        return Level.AGREED, tuple(sorted(o for o, digest in shown.items() if digest == decided))
+    level = Level.DISPUTED if len(set(shown.values())) > 1 else Level.VERIFIED
+    return level, tuple(sorted(shown))
 
 
 def validity_digest(block: Block) -> bytes | None:

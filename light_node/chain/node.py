@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from light_node.chain import blocks, errors, skip, trust, verify
-from light_node.chain.agreement import judge, validity_digest
+from light_node.chain.agreement import judge, majority, validity_digest
 from light_node.chain.blocks import BlockTransaction, FullBlock
 from light_node.chain.parting import config_blocks
 from light_node.chain.sources import Source, from_profile
@@ -14,6 +14,7 @@ from light_node.chain.status import Level, SyncStatus
 from light_node.chain.store import HeaderStore
 from light_node.chain.sync import ChainSync, Listener
 from light_node.clock import Clock
+from light_node.fabric.block import Block
 from light_node.fabric.channel_config import ChannelConfig
 from light_node.fabric.errors import FabricError
 from light_node.fabric.identity import SigningIdentity
@@ -150,7 +151,7 @@ class LightNode:
         """
         with self._cache_lock:
             known = self._cache.get(number)
-        if known is not None:
+        if known is not None and self._is_current(known):
             return known
         expected = self._verified_hash(number)
         refusals: list[str] = []
@@ -160,7 +161,10 @@ class LightNode:
             except (FabricError, errors.VerificationError) as error:
                 refusals.append(f"{source.organization}: {error}")
                 continue
-            self._sync.agreement.show(source.organization, full.block, peer=source.kind == "peer")
+            self._show(source, full.block)
+            if self._is_outvoted(full):
+                refusals.append(f"{source.organization}: states other flags than the majority")
+                continue
             self._remember(full)
             return full
         raise errors.NotVerified(f"nobody serves block {number}: {'; '.join(refusals)}")
@@ -207,11 +211,28 @@ class LightNode:
         """
         expected = self._verified_hash(number)
         shown = self._sync.agreement.shown(number)
-        if len(shown) < 2:
+        if majority(shown) is None:
             shown = self._ask_validity(number, expected)
         return judge(shown)
 
     # -- inside ---------------------------------------------------------------------------------
+
+    def _show(self, source: Source, block: Block) -> None:
+        peer = source.kind == "peer"
+        if self._sync.agreement.show(source.organization, block, peer=peer):
+            self._sync.look_into_flags()
+
+    def _is_current(self, full: FullBlock) -> bool:
+        """Say whether a remembered copy states flags that somebody still stands for."""
+        shown = self._sync.agreement.shown(full.number)
+        stated = validity_digest(full.block)
+        return not self._is_outvoted(full) and (stated is None or stated in shown.values())
+
+    def _is_outvoted(self, full: FullBlock) -> bool:
+        """Say whether a copy states other flags than the majority of organisations."""
+        decided = majority(self._sync.agreement.shown(full.number))
+        stated = validity_digest(full.block)
+        return decided is not None and stated is not None and stated != decided
 
     def _verified_hash(self, number: int) -> bytes:
         expected = self._store.hash(number)
@@ -238,7 +259,7 @@ class LightNode:
                 verify.verify_hash(block, expected)
             except (FabricError, errors.VerificationError):
                 continue  # its follower reports what is wrong with this source
-            self._sync.agreement.show(source.organization, block, peer=True)
+            self._show(source, block)
         return self._sync.agreement.shown(number)
 
     def _remember(self, full: FullBlock) -> None:

@@ -1,13 +1,17 @@
-"""Organisations that showed another signed history: not followed again until a person lifts it.
+"""Organisations that were proved to lie: not followed again until a person lifts it.
+
+They showed another signed history, or validity flags that refute themselves.
 
 Kept beside the headers in ``quarantine.json``: ``{"version": 1, "organizations": {MSP id: {number,
-seen_at, evidence}}}``. Excluding them is safe whichever history is the right one: nothing counts as
-agreed on before two organisations that are left agree.
+seen_at, evidence[, kind]}}}``, ``kind`` "fork" (also where absent) or "flags". Excluding them is
+safe whichever history is the right one: nothing counts as agreed on before two organisations that
+are left agree.
 """
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 from light_node import jsonio
 from light_node.chain.errors import StoreError
@@ -15,6 +19,11 @@ from light_node.chain.store import replace_file
 
 FILE_NAME = "quarantine.json"
 MAX_ORGANIZATIONS = 1000
+Kind = Literal["fork", "flags"]
+_REASONS: Mapping[Kind, str] = {
+    "fork": "it showed another signed history from block {} on",
+    "flags": "the commit hash it stated for block {} does not follow from its validity flags",
+}
 _MAX_BYTES = 1024 * 1024
 
 
@@ -25,13 +34,14 @@ class Case:
     number: int
     seen_at: str
     evidence: str
+    kind: Kind = "fork"
 
     def __str__(self) -> str:
         """Say it to people."""
         kept = f", see evidence {self.evidence}" if self.evidence else ""
         return (
-            f"in quarantine since {self.seen_at}: it showed another signed history from block "
-            f"{self.number} on{kept}. 'light-node evidence release' lifts it"
+            f"in quarantine since {self.seen_at}: {_REASONS[self.kind].format(self.number)}{kept}. "
+            "'light-node evidence release' lifts it"
         )
 
 
@@ -81,6 +91,9 @@ def _save(directory: Path, known: Mapping[str, Case]) -> None:
 
 def _case(value: object) -> Case:
     fields = jsonio.mapping(value, "a case")
+    kind = fields.get("kind", "fork")
+    if kind not in _REASONS:
+        raise jsonio.JsonError('"kind" must be fork or flags')
     evidence = jsonio.required(fields, "evidence")
     if not isinstance(evidence, str) or len(evidence) > 200:
         raise jsonio.JsonError('"evidence" must be a file name')
@@ -88,4 +101,5 @@ def _case(value: object) -> Case:
         jsonio.integer(fields, "number", low=0),
         jsonio.string(fields, "seen_at", max_length=64),
         evidence,
+        kind,
     )

@@ -45,14 +45,34 @@ class PeerStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class Dissent:
+    """An organisation whose peer states other flags or commit hashes than the ``others`` do.
+
+    ``number`` is the lowest block known. Nothing is proved: see :mod:`light_node.chain.dissent`.
+    """
+
+    organization: str
+    number: int
+    others: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """Say it to people."""
+        return (
+            f"{self.organization} states other validity of transactions in block {self.number} "
+            f"than {' and '.join(self.others)}, who agree and are believed; ask its operator"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class SyncStatus:
     """What is verified, who agrees, how far behind, and what is being waited for.
 
     Heights count blocks: height 12 means blocks 0 to 11. ``agreed_height`` is shown by sources of
     two organisations with the same header, ``valid_height`` also with the same validity flags and
     commit hash; None while unknown. ``disputed_block`` is the lowest block on whose flags peers
-    disagree. ``evidence`` is the file kept of a fork, "" if none could be kept, None before.
-    ``newest_at`` is when the tip last moved, to tell quiet from withheld.
+    disagree and no majority decides, ``dissents`` names those outvoted. ``evidence`` is the file
+    kept of a fork, "" if none could be kept, None before. ``newest_at`` is when the tip last moved,
+    to tell quiet from withheld.
     """
 
     channel: str
@@ -69,6 +89,7 @@ class SyncStatus:
     signatures_verified: int = 0
     newest_at: datetime | None = None
     disputed_block: int | None = None
+    dissents: tuple[Dissent, ...] = ()
     fork: Fork | None = None
     evidence: str | None = None
     running: bool = False

@@ -12,23 +12,23 @@ source that is down is tried again for ever; one that shows something that does 
 quarantined and what it showed is kept; two histories that are *both* signed stop everything.
 """
 
-import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from light_node.chain import errors, evidence, parting, quarantine, received, verify
+from light_node.chain import dissent, errors, quarantine, received, verify
 from light_node.chain.agreement import Agreement
 from light_node.chain.divergence import first_divergence
-from light_node.chain.sources import Source, Stream, check_organizations
-from light_node.chain.status import PeerState, PeerStatus, SyncStatus
+from light_node.chain.recorder import Recorder
+from light_node.chain.sources import Source, check_organizations
+from light_node.chain.status import PeerState, SyncStatus
 from light_node.chain.store import HeaderStore
+from light_node.chain.tracker import Tracker, claimed_height, mark_behind, waiting_for
 from light_node.chain.trust import TrustRoot
 from light_node.chain.verify import TrustedState
 from light_node.clock import Clock
-from light_node.fabric.block import Block, without_data
+from light_node.fabric.block import Block
 from light_node.fabric.channel_config import ChannelConfig
 from light_node.fabric.errors import FabricError, Unavailable
 from light_node.fabric.identity import SigningIdentity
@@ -40,31 +40,9 @@ NEAR = 50
 FIRST_RETRY_S, LAST_RETRY_S = 0.25, 5.0
 QUARANTINE_S = 60.0
 STALLED_S = 20.0
-BEHIND_S = 2.0
-"""A source whose newest header is not our tip for so long is no longer counted as agreeing."""
-_RECENT_BLOCKS = 64
-_RECENT_BYTES = 64 * 1024  # of larger ones only the header is remembered
-
-_log = logging.getLogger(__name__)
-
+_MOST_EXAMINED = 64
+_FORKED = "the operators: two signed histories exist"
 Listener = Callable[[SyncStatus], None]
-
-
-@dataclass
-class _Tracker:
-    """What is known of one source. Written under the lock."""
-
-    source: Source
-    state: PeerState = PeerState.CONNECTING
-    height: int | None = None
-    matched: int | None = None
-    behind_since: float | None = None
-    last_seen: datetime | None = None
-    progress: float = 0.0
-    quarantined: bool = False
-    error: str = ""
-    foreign: str = ""
-    stream: Stream | None = field(default=None, repr=False)
 
 
 class ChainSync:
@@ -89,9 +67,8 @@ class ChainSync:
         self._root = root
         self._store = store
         self._clock = clock
-        self._directory = directory
-        self._reporter = reporter
-        self._trackers = [_Tracker(source) for source in sources]
+        self._recorder = Recorder(directory, root, store, clock, reporter)
+        self._trackers = [Tracker(source) for source in sources]
         cases = quarantine.load(directory)
         for tracker in self._trackers:
             case = cases.get(tracker.source.organization)
@@ -100,12 +77,12 @@ class ChainSync:
                 tracker.state, tracker.error = PeerState.DISAGREES, str(case)
         self._changed = threading.Condition()
         self._feeding = threading.Lock()
-        self._feeder: _Tracker | None = None
+        self._feeder: Tracker | None = None
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         self._listeners: list[Listener] = []
         self._agreement = Agreement()
-        self._recent: dict[int, bytes] = {}
+        self._examined: set[frozenset[str]] = set()
         self._fork: errors.Fork | None = None
         self._problem = ""
         self._evidence: str | None = None
@@ -199,9 +176,9 @@ class ChainSync:
 
     # -- one source -----------------------------------------------------------------------------
 
-    def _run(self, tracker: _Tracker) -> None:
+    def _run(self, tracker: Tracker) -> None:
         retry = FIRST_RETRY_S
-        while not self._stopping.is_set():
+        while not (self._stopping.is_set() or tracker.quarantined):
             before = tracker.matched
             try:
                 self._follow(tracker)
@@ -222,7 +199,7 @@ class ChainSync:
             retry = FIRST_RETRY_S if tracker.matched != before else min(2 * retry, LAST_RETRY_S)
             self._stopping.wait(delay)
 
-    def _follow(self, tracker: _Tracker) -> None:
+    def _follow(self, tracker: Tracker) -> None:
         """Read one source until its stream breaks."""
         raw = tracker.source.newest()
         newest = verify.parse(raw)
@@ -250,7 +227,7 @@ class ChainSync:
         ):
             verify.verify_attestation(state.config, newest)
 
-    def _feed_in_turn(self, tracker: _Tracker, stop: int) -> None:
+    def _feed_in_turn(self, tracker: Tracker, stop: int) -> None:
         """Feed batches up to block ``stop`` if no other source does; else wait a moment."""
         if not self._feeding.acquire(timeout=0.2):
             self._unblock_stalled_feeder()
@@ -275,11 +252,11 @@ class ChainSync:
         if stream is not None:
             stream.close()
 
-    def _read(self, tracker: _Tracker, start: int, stop: int | None) -> None:
+    def _read(self, tracker: Tracker, start: int, stop: int | None) -> None:
         """Read blocks ``start`` to ``stop``; in batches when there is a stop, else one by one."""
         stream = tracker.source.headers(start, stop)
         tracker.stream = stream
-        if self._stopping.is_set():
+        if self._stopping.is_set() or tracker.quarantined:
             stream.close()
         expected, size, batch = start, 0, list[bytes]()
         try:
@@ -299,36 +276,41 @@ class ChainSync:
 
     # -- what a source shows --------------------------------------------------------------------
 
-    def _take(self, tracker: _Tracker, first: int, raws: Sequence[bytes]) -> None:
+    def _take(self, tracker: Tracker, first: int, raws: Sequence[bytes]) -> None:
         """Take in what a stream brought for the numbers from ``first`` on.
 
         The part that is known here by now is compared, the rest verified and stored.
         """
         with self._changed:
-            if self._stopping.is_set():
+            if self._stopping.is_set() or tracker.quarantined:
                 return
-            known = max(0, self._store.state.height - first)
+            known, differs = max(0, self._store.state.height - first), False
             for number, raw in enumerate(raws[:known], start=first):
                 block = verify.parse(raw)
                 if block.number != number:
                     raise errors.WrongNumber(block.number, block.hash, number)
                 # Signatures of the last one only: a batch that overlaps has its tip among them.
                 last = number == first + min(known, len(raws)) - 1
-                self._meet(tracker, block, raw, look=last)
+                differs = self._meet(tracker, block, raw, look=last) or differs
             if raws[known:]:
-                self._extend(tracker, raws[known:])
+                differs = self._extend(tracker, raws[known:]) or differs
         self._tell()
+        if differs:
+            self.look_into_flags()
 
-    def _meet(self, tracker: _Tracker, block: Block, raw: bytes, *, look: bool = True) -> None:
-        """Compare a copy of a block that is known here; without ``look`` only its hash."""
+    def _meet(self, tracker: Tracker, block: Block, raw: bytes, *, look: bool = True) -> bool:
+        """Compare a copy of a block that is known here; without ``look`` only its hash.
+
+        Returns whether peers differ on its flags, as :meth:`_extend` and :meth:`_note` do.
+        """
         # Below the trust root nothing is known, so nothing can be agreed with.
         if block.number < self._store.first:
-            return
+            return False
         if look or self._store.hash(block.number) != block.hash:
             self._compare(tracker, block, raw)
-        self._note(tracker, block)
+        return self._note(tracker, block)
 
-    def _extend(self, tracker: _Tracker, raws: Sequence[bytes]) -> None:
+    def _extend(self, tracker: Tracker, raws: Sequence[bytes]) -> bool:
         """Verify and store what comes after the tip."""
         state = self._store.state
         try:
@@ -337,19 +319,15 @@ class ChainSync:
             self._judge_contradiction(tracker, state, raws, error)
             raise
         self._store.append(got, after)
-        newest = raws[-_RECENT_BLOCKS:]
-        for number, raw in enumerate(newest, start=after.height - len(newest)):
-            self._recent[number] = raw if len(raw) <= _RECENT_BYTES else without_data(raw)
-        for number in sorted(self._recent)[:-_RECENT_BLOCKS]:
-            del self._recent[number]
+        self._recorder.remember(state.height, raws)
         self._blocks_verified += len(raws)
         self._signatures_verified += got.signatures
         self._newest_at = self._clock.now()
         self._problem = ""
         # Who shows a header stands for all before it, and commit hashes are chained likewise.
-        self._note(tracker, got.last.block)
+        return self._note(tracker, got.last.block)
 
-    def _compare(self, tracker: _Tracker, block: Block, raw: bytes) -> None:
+    def _compare(self, tracker: Tracker, block: Block, raw: bytes) -> None:
         """Compare a copy with the verified header: its hash, and what its orderers signed.
 
         ``_SignedElsewhere`` for another, signed header; else the ``VerificationError``.
@@ -372,7 +350,7 @@ class ChainSync:
 
     def _judge_contradiction(
         self,
-        tracker: _Tracker,
+        tracker: Tracker,
         state: TrustedState,
         raws: Sequence[bytes],
         error: errors.VerificationError,
@@ -387,7 +365,7 @@ class ChainSync:
         if linked_elsewhere and _is_attested(state.config, block):
             raise _SignedElsewhere(state.number, block, raw, error) from error
 
-    def _is_fork(self, tracker: _Tracker, claim: "_SignedElsewhere") -> bool:
+    def _is_fork(self, tracker: Tracker, claim: "_SignedElsewhere") -> bool:
         """Find where a signed block's history leaves ours; stop everything if it does.
 
         Else its source is in quarantine for what it showed. Called without the lock.
@@ -413,51 +391,88 @@ class ChainSync:
         return True
 
     def _keep(
-        self, tracker: _Tracker, number: int, ours: bytes | None, theirs: bytes, reason: str
+        self, tracker: Tracker, number: int, ours: bytes | None, theirs: bytes, reason: str
     ) -> None:
-        conflict = evidence.Conflict(
-            self._root.config.channel_id,
-            number,
-            tracker.source.organization,
-            tracker.source.address,
-            self._clock.now(),
-            reason,
-            ours,
-            self._recent.get(number),
-            theirs,
-            self._root.hash,
-        )
-        try:
-            evidence.keep(self._directory, conflict)
-        except OSError as error:
-            self._problem = f"evidence could not be kept in {self._directory}: {error.strerror}"
+        problem = self._recorder.keep(tracker.source, number, ours, theirs, reason)
+        self._problem = problem or self._problem
 
-    def _note(self, tracker: _Tracker, block: Block) -> None:
-        """Record that a source agreed up to this block."""
-        self._agreement.show(tracker.source.organization, block, peer=tracker.source.kind == "peer")
+    def _note(self, tracker: Tracker, block: Block) -> bool:
+        """Record that a source agreed up to this block; return whether flags of it differ."""
+        differs = self._agreement.show(
+            tracker.organization, block, peer=tracker.source.kind == "peer"
+        )
         tracker.matched = max(tracker.matched or 0, block.number)
         tracker.height = max(tracker.height or 0, block.number + 1)
-        tracker.state, tracker.error, tracker.foreign = PeerState.CONNECTED, "", ""
-        tracker.last_seen = self._clock.now()
-        now, tip = self._clock.monotonic(), self._store.state.number
-        for other in self._trackers:
-            if other.matched is not None and other.matched >= tip:
-                other.behind_since = None
-            elif other.behind_since is None:
-                other.behind_since = now
+        tracker.connected(self._clock.now())
+        mark_behind(self._trackers, self._store.state.number, self._clock.monotonic())
+        return differs
+
+    # -- flags that differ ----------------------------------------------------------------------
+
+    def look_into_flags(self) -> None:
+        """Start to find out who lies about the flags of the lowest block on which peers differ.
+
+        On a thread of its own, since peers are asked that may not answer. Once for the same
+        organisations: who states another history of the state does so at every block from there.
+        """
+        with self._changed:
+            number = self._agreement.lowest_difference
+            if number is None or self._stopping.is_set():
+                return
+            stated = frozenset(self._agreement.shown(number).items())
+            who = frozenset(organization for organization, _ in stated)
+            if who in self._examined or len(self._examined) >= _MOST_EXAMINED:
+                return
+            self._examined.add(who)
+            name = f"light-node-flags-{number}"
+            thread = threading.Thread(
+                target=self._examine, args=(number, who), name=name, daemon=True
+            )
+            self._threads.append(thread)
+            thread.start()
+
+    def _examine(self, number: int, who: frozenset[str]) -> None:
+        expected = self._store.hash(number)
+        peers = [
+            source
+            for source in self.sources
+            if source.kind == "peer" and source.organization in who
+        ]
+        if expected is None:
+            return
+        findings = dissent.look_into(number, expected, self._store.first, peers)
+        for liar in findings.liars:
+            self._shut_out(liar)
+        self._tell()
+
+    def _shut_out(self, liar: dissent.Copy) -> None:
+        """Take back what a proven liar stated and follow it no more."""
+        organization = liar.source.organization
+        with self._changed:
+            case = self._recorder.keep_flags(liar)
+            self._agreement.forget(organization)
+            for tracker in self._trackers:
+                if tracker.organization != organization:
+                    continue
+                tracker.quarantined = True
+                tracker.state, tracker.error = PeerState.DISAGREES, str(case)
+                if tracker.stream is not None:
+                    tracker.stream.close()
 
     # -- state of sources -----------------------------------------------------------------------
 
-    def _seen(self, tracker: _Tracker, height: int) -> None:
+    def _seen(self, tracker: Tracker, height: int) -> None:
         with self._changed:
-            tracker.state, tracker.error, tracker.foreign = PeerState.CONNECTED, "", ""
-            tracker.height, tracker.last_seen = height, self._clock.now()
+            tracker.connected(self._clock.now())
+            tracker.height = height
         self._tell()
 
-    def _set(self, tracker: _Tracker, state: PeerState, error: str, foreign: str = "") -> None:
+    def _set(self, tracker: Tracker, state: PeerState, error: str, foreign: str = "") -> None:
         if self._stopping.is_set():
             return
         with self._changed:
+            if tracker.quarantined:
+                return
             tracker.state, tracker.error, tracker.foreign = state, error, foreign
         self._tell()
 
@@ -466,27 +481,17 @@ class ChainSync:
             self._problem = problem
         self._tell()
 
-    def _halt(self, tracker: _Tracker, fork: errors.Fork) -> None:
+    def _halt(self, tracker: Tracker, fork: errors.Fork) -> None:
         with self._changed:
             self._fork = fork
             tracker.state, tracker.error = PeerState.DISAGREES, str(fork)
         self._end_streams()
         self._tell()
 
-    def _collect_evidence(self, tracker: _Tracker, number: int, theirs: bytes) -> None:
-        """Keep both signed headers for others to check; quarantine the organisation for good."""
+    def _collect_evidence(self, tracker: Tracker, number: int, theirs: bytes) -> None:
         others = [t for t in self._trackers if t is not tracker and not t.quarantined]
         comrades = [t.source for t in sorted(others, key=lambda t: t.matched is None)]
-        seen_at = self._clock.now()
-        name = parting.keep(
-            self._directory, self._root, self._store, theirs, tracker.source, comrades, seen_at,
-            self._reporter,
-        )  # fmt: skip
-        case = quarantine.Case(number, seen_at.isoformat(timespec="seconds"), name)
-        try:
-            quarantine.add(self._directory, tracker.source.organization, case)
-        except (errors.StoreError, OSError) as error:
-            _log.error("%s is not in quarantine: %s", tracker.source.organization, error)
+        name = self._recorder.keep_fork(number, theirs, tracker.source, comrades)
         with self._changed:
             self._evidence = name
         self._tell()
@@ -512,72 +517,43 @@ class ChainSync:
     # -- status ---------------------------------------------------------------------------------
 
     def _status(self) -> SyncStatus:
-        verified = self._store.state.height
-        heights = [
-            t.height
-            for t in self._trackers
-            if t.height is not None and t.state is not PeerState.DISAGREES
-        ]
+        verified, now = self._store.state.height, self._clock.monotonic()
+        agreed = self._agreement.agreed_height
+        fork = self._fork
         return SyncStatus(
             channel=self._root.config.channel_id,
             trust_root=self._root.fingerprint,
             trust_root_expires=self._root.expires,
             verified_height=verified,
-            agreed_height=self._agreement.agreed_height,
+            agreed_height=agreed,
             valid_height=self._agreement.valid_height,
-            height=max(heights, default=None),
-            peers=tuple(self._peer_status(tracker) for tracker in self._trackers),
-            waiting_for=self._waiting_for(verified),
-            problem=str(self._fork) if self._fork else self._problem,
+            height=claimed_height(self._trackers),
+            peers=tuple(tracker.status(now) for tracker in self._trackers),
+            waiting_for=_FORKED if fork else waiting_for(self._trackers, verified, agreed),
+            problem=self._current_problem(),
             blocks_verified=self._blocks_verified,
             signatures_verified=self._signatures_verified,
             newest_at=self._newest_at,
             disputed_block=self._agreement.disputed_block,
-            fork=self._fork,
+            dissents=self._agreement.dissents,
+            fork=fork,
             evidence=self._evidence,
             running=bool(self._threads) and not self._stopping.is_set(),
         )
 
-    def _peer_status(self, tracker: _Tracker) -> PeerStatus:
-        return PeerStatus(
-            tracker.source.organization,
-            tracker.source.address,
-            tracker.source.kind,
-            tracker.state,
-            tracker.height,
-            self._agrees(tracker),
-            tracker.last_seen,
-            tracker.error,
-            tracker.foreign,
-        )
-
-    def _agrees(self, tracker: _Tracker) -> bool | None:
-        if tracker.state is PeerState.DISAGREES:
-            return False
-        if tracker.state is not PeerState.CONNECTED or tracker.matched is None:
-            return None
-        if tracker.behind_since is None:
-            return True
-        lagging = self._clock.monotonic() - tracker.behind_since > BEHIND_S
-        return None if lagging else True
-
-    def _waiting_for(self, verified: int) -> str:
+    def _current_problem(self) -> str:
         if self._fork is not None:
-            return "the operators: two signed histories exist"
-        connected = {
-            t.source.organization for t in self._trackers if t.state is PeerState.CONNECTED
-        }
-        missing = sorted({t.source.organization for t in self._trackers} - connected)
-        if not connected:
-            return f"a node of {' or '.join(missing)} to answer"
-        believed = (t for t in self._trackers if t.state is not PeerState.DISAGREES)
-        claimed = max((t.height or 0 for t in believed), default=0)
-        if claimed > verified:
-            return f"blocks {verified} to {claimed - 1}"
-        if (self._agreement.agreed_height or 0) < verified:
-            who = f" ({', '.join(missing)} not reachable)" if missing else ""
-            return f"a second organisation to show block {verified - 1}{who}"
-        return ""
+            return str(self._fork)
+        disputed, dissents = self._agreement.disputed_block, self._agreement.dissents
+        if self._problem or (disputed is None and not dissents):
+            return self._problem
+        if disputed is not None:
+            who = " and ".join(sorted(self._agreement.shown(disputed)))
+            return (
+                f"{who} state different validity of transactions in block {disputed}, and no "
+                "majority decides; nothing after it is settled until they agree"
+            )
+        return str(dissents[0])
 
 
 class _SignedElsewhere(Exception):

@@ -138,6 +138,10 @@ def status_json(status: SyncStatus) -> dict[str, Any]:
         "agreed_height": status.agreed_height,
         "valid_height": status.valid_height,
         "disputed_block": status.disputed_block,
+        "dissents": [
+            {"organization": d.organization, "number": d.number, "others": list(d.others)}
+            for d in status.dissents
+        ],
         "blocks_verified": status.blocks_verified,
         "signatures_verified": status.signatures_verified,
         "waiting_for": status.waiting_for,
@@ -174,8 +178,6 @@ def print_for_people(status: SyncStatus) -> None:
         lines.append(f"  {p.organization} {p.address} ({p.kind}): {p.state}{height}, {agrees}")
         if p.error:
             lines.append(f"    {p.error}")
-    if status.disputed_block is not None:
-        lines.append(f"Organisations disagree on what was valid in block {status.disputed_block}.")
     if status.waiting_for:
         lines.append(f"Waiting for {status.waiting_for}.")
     if status.problem:

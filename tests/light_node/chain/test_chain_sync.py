@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from light_node.chain import errors, sync
+from light_node.chain import errors, sync, tracker
 from light_node.chain.status import PeerState, SyncStatus
 from light_node.chain.store import HeaderStore
 from light_node.chain.sync import ChainSync
@@ -269,7 +269,7 @@ def test_a_withheld_tip_is_told_from_a_quiet_channel(
     one.serve(bft_channel.raw)
     status = bench.wait(lambda s: s.verified_height == 2)
     assert peer(status, "Org2MSP").agrees is True, "a moment of delay is no disagreement"
-    still_clock.elapsed += sync.BEHIND_S + 0.1
+    still_clock.elapsed += tracker.BEHIND_S + 0.1
     status = bench.sync.status()
     assert peer(status, "Org1MSP").agrees is True
     assert peer(status, "Org2MSP").agrees is None, "behind is unknown, not agreeing"

@@ -11,7 +11,7 @@ from light_node.chain import blocks as full_blocks
 from light_node.chain import errors, sources, trust, verify
 from light_node.chain.agreement import Agreement, judge, validity_digest
 from light_node.chain.node import LightNode
-from light_node.chain.status import Level
+from light_node.chain.status import Level, PeerState
 from light_node.clock import SystemClock
 from light_node.fabric import crypto
 from light_node.fabric.channel_config import ChannelConfig
@@ -139,7 +139,13 @@ def test_agreement_judges_by_flags_and_commit_hash(real_blocks: Blocks) -> None:
     assert judge({"A": same, "B": same}) == (Level.AGREED, ("A", "B"))
     assert judge({"A": same}) == (Level.VERIFIED, ("A",))
     assert judge({}) == (Level.VERIFIED, ())
-    assert judge({"A": same, "B": lie, "C": same}) == (Level.DISPUTED, ("A", "B", "C"))
+    assert judge({"A": same, "B": lie}) == (Level.DISPUTED, ("A", "B"))
+    assert judge({"A": same, "B": lie, "C": same}) == (Level.AGREED, ("A", "C"))
+    assert judge({"A": same, "B": lie, "C": b"3"}) == (Level.DISPUTED, ("A", "B", "C"))
+    two_each = {"A": same, "B": lie, "C": same, "D": lie}
+    assert judge(two_each) == (Level.DISPUTED, ("A", "B", "C", "D"))
+    scattered = {"A": same, "B": same, "C": b"3", "D": b"4", "E": b"5"}
+    assert judge(scattered)[0] is Level.DISPUTED, "two of five are no majority"
     assert validity_digest(verify.parse(real_blocks("bft", "headers")[0])) is not None
     bare = change(raw, lambda b: b.metadata.metadata.__setitem__(slice(2, 5), [b""] * 3))
     assert validity_digest(verify.parse(bare)) is None
@@ -271,19 +277,27 @@ def test_an_invalid_transaction_is_agreed_to_be_invalid(
     assert (found.is_valid, found.level) == (False, Level.AGREED)
 
 
-def test_a_lie_in_the_flags_is_disputed(
+def shut_out(node: LightNode) -> None:
+    """Wait until Org2 was proved to lie; its word counts no more."""
+    assert node.wait(lambda s: s.peers[1].state is PeerState.DISAGREES, SOON)
+    assert "validity flags" in node.status().peers[1].error
+    assert node.status().disputed_block is None
+
+
+def test_a_lie_in_the_flags_is_found_out(
     real_blocks: Blocks, make_source: Any, make_node: Make
 ) -> None:
     raws = real_blocks("bft", "full")
     lying = [*raws[:8], change(raws[8], flip_flag), *raws[9:]]
     node = make_node(raws, make_source("Org1MSP", raws), make_source("Org2MSP", lying))
-    assert node.wait_height(len(raws), SOON, agreed=True)
+    assert node.wait_height(len(raws), SOON)
+    assert node.transaction(8, transaction_in(raws[8])).level is not Level.AGREED
+    shut_out(node)
     found = node.transaction(8, transaction_in(raws[8]))
-    assert found.level is Level.DISPUTED
-    assert node.status().disputed_block == 8
+    assert (found.level, found.organizations) == (Level.VERIFIED, ("Org1MSP",))
 
 
-def test_a_peer_with_another_copy_than_its_stream_is_disputed(
+def test_a_peer_with_another_copy_than_its_stream_is_found_out(
     real_blocks: Blocks, make_source: Any, make_node: Make
 ) -> None:
     raws = real_blocks("bft", "full")
@@ -291,7 +305,8 @@ def test_a_peer_with_another_copy_than_its_stream_is_disputed(
     two_faced.full = [*raws[:8], change(raws[8], flip_flag), *raws[9:]]
     node = make_node(raws, make_source("Org1MSP", raws), two_faced)
     assert node.wait_height(len(raws), SOON, agreed=True)
-    assert node.transaction(8, transaction_in(raws[8])).level is Level.DISPUTED
+    assert node.transaction(8, transaction_in(raws[8])).level is not Level.AGREED
+    shut_out(node)
 
 
 def test_altered_data_is_refused_and_another_peer_asked(

@@ -1,0 +1,113 @@
+"""Keeping what contradicts: every case as received, forks as evidence, liars in quarantine."""
+
+import logging
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+
+from light_node.chain import dissent, errors, evidence, parting, quarantine
+from light_node.chain.sources import Source
+from light_node.chain.store import HeaderStore
+from light_node.chain.trust import TrustRoot
+from light_node.clock import Clock
+from light_node.fabric.block import without_data
+from light_node.fabric.identity import SigningIdentity
+
+_RECENT_BLOCKS = 64
+_RECENT_BYTES = 64 * 1024  # of larger ones only the header is remembered
+
+_log = logging.getLogger(__name__)
+
+
+class Recorder:
+    """Writes the cases of one light node. The caller sees to it that one thread at a time does."""
+
+    def __init__(
+        self,
+        directory: Path,
+        root: TrustRoot,
+        store: HeaderStore,
+        clock: Clock,
+        reporter: SigningIdentity | None,
+    ) -> None:
+        """``reporter`` signs evidence of forks, if anybody does."""
+        self._directory = directory
+        self._root = root
+        self._store = store
+        self._clock = clock
+        self._reporter = reporter
+        self._recent: OrderedDict[int, bytes] = OrderedDict()
+
+    def remember(self, first: int, raws: Sequence[bytes]) -> None:
+        """Keep the last of these verified blocks at hand, for cases that concern them."""
+        newest = raws[-_RECENT_BLOCKS:]
+        for number, raw in enumerate(newest, start=first + len(raws) - len(newest)):
+            self._recent[number] = raw if len(raw) <= _RECENT_BYTES else without_data(raw)
+        while len(self._recent) > _RECENT_BLOCKS:
+            self._recent.popitem(last=False)
+
+    def keep(
+        self, source: Source, number: int, ours: bytes | None, theirs: bytes, reason: str
+    ) -> str:
+        """Write a case: what ``source`` showed for ``number``; return a problem of ours or ""."""
+        try:
+            self._keep(source, number, ours, theirs, reason)
+        except OSError as error:
+            return f"evidence could not be kept in {self._directory}: {error.strerror}"
+        return ""
+
+    def keep_flags(self, liar: dissent.Copy) -> quarantine.Case:
+        """Keep a copy whose flags refute themselves; quarantine its organisation for good."""
+        block = liar.block
+        reason = "its commit hash does not follow from its validity flags and the one before"
+        try:
+            path = self._keep(liar.source, block.number, block.hash, liar.raw, reason)
+        except OSError as error:
+            _log.error("a lie in the flags of block %d could not be kept: %s", block.number, error)
+            path = None
+        name = path.name if path is not None else ""
+        return self.quarantine(liar.source.organization, block.number, name, "flags")
+
+    def _keep(
+        self, source: Source, number: int, ours: bytes | None, theirs: bytes, reason: str
+    ) -> Path | None:
+        conflict = evidence.Conflict(
+            self._root.config.channel_id,
+            number,
+            source.organization,
+            source.address,
+            self._clock.now(),
+            reason,
+            ours,
+            self._recent.get(number),
+            theirs,
+            self._root.hash,
+        )
+        return evidence.keep(self._directory, conflict)
+
+    def keep_fork(
+        self, number: int, theirs: bytes, shown_by: Source, comrades: Sequence[Source]
+    ) -> str:
+        """Keep both signed headers for others to check; quarantine the organisation for good.
+
+        Returns the evidence file's name, "" if none could be kept.
+        """
+        seen_at = self._clock.now()
+        name = parting.keep(
+            self._directory, self._root, self._store, theirs, shown_by, comrades, seen_at,
+            self._reporter,
+        )  # fmt: skip
+        self.quarantine(shown_by.organization, number, name)
+        return name
+
+    def quarantine(
+        self, organization: str, number: int, evidence_name: str, kind: quarantine.Kind = "fork"
+    ) -> quarantine.Case:
+        """Shut an organisation out until a person lifts it; the log says if that fails."""
+        seen_at = self._clock.now().isoformat(timespec="seconds")
+        case = quarantine.Case(number, seen_at, evidence_name, kind)
+        try:
+            quarantine.add(self._directory, organization, case)
+        except (errors.StoreError, OSError) as error:
+            _log.error("%s is not in quarantine: %s", organization, error)
+        return case

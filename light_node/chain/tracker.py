@@ -1,0 +1,96 @@
+"""What is known of each source while a channel is followed, and how that is told to people."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from light_node.chain.sources import Source, Stream
+from light_node.chain.status import PeerState, PeerStatus
+
+BEHIND_S = 2.0
+"""A source whose newest header is not our tip for so long is no longer counted as agreeing."""
+
+
+@dataclass
+class Tracker:
+    """One source. Written under the lock of the sync it belongs to.
+
+    ``height`` is what the source claims, ``matched`` the last block it showed as we know it,
+    ``behind_since`` and ``progress`` are monotonic seconds.
+    """
+
+    source: Source
+    state: PeerState = PeerState.CONNECTING
+    height: int | None = None
+    matched: int | None = None
+    behind_since: float | None = None
+    last_seen: datetime | None = None
+    progress: float = 0.0
+    quarantined: bool = False
+    error: str = ""
+    foreign: str = ""
+    stream: Stream | None = field(default=None, repr=False)
+
+    @property
+    def organization(self) -> str:
+        """MSP id of the source's organisation."""
+        return self.source.organization
+
+    def connected(self, at: datetime) -> None:
+        """Note that the source has just shown something that fits."""
+        self.state, self.error, self.foreign = PeerState.CONNECTED, "", ""
+        self.last_seen = at
+
+    def agrees(self, now: float) -> bool | None:
+        """Say whether it agrees with our tip at monotonic time ``now``; None if unknown."""
+        if self.state is PeerState.DISAGREES:
+            return False
+        if self.state is not PeerState.CONNECTED or self.matched is None:
+            return None
+        if self.behind_since is None:
+            return True
+        return None if now - self.behind_since > BEHIND_S else True
+
+    def status(self, now: float) -> PeerStatus:
+        """Return what is shown of it at monotonic time ``now``."""
+        return PeerStatus(
+            self.organization,
+            self.source.address,
+            self.source.kind,
+            self.state,
+            self.height,
+            self.agrees(now),
+            self.last_seen,
+            self.error,
+            self.foreign,
+        )
+
+
+def mark_behind(trackers: Sequence[Tracker], tip: int, now: float) -> None:
+    """Note from when on each source has not shown block ``tip``."""
+    for tracker in trackers:
+        if tracker.matched is not None and tracker.matched >= tip:
+            tracker.behind_since = None
+        elif tracker.behind_since is None:
+            tracker.behind_since = now
+
+
+def claimed_height(trackers: Sequence[Tracker]) -> int | None:
+    """Return the largest height claimed by a source that is believed, None before any answered."""
+    believed = (t for t in trackers if t.state is not PeerState.DISAGREES)
+    return max((t.height for t in believed if t.height is not None), default=None)
+
+
+def waiting_for(trackers: Sequence[Tracker], verified: int, agreed: int | None) -> str:
+    """Say what has to come before ``verified`` blocks are all there is, and agreed on; or ""."""
+    connected = {t.organization for t in trackers if t.state is PeerState.CONNECTED}
+    missing = sorted({t.organization for t in trackers} - connected)
+    if not connected:
+        return f"a node of {' or '.join(missing)} to answer"
+    claimed = claimed_height(trackers) or 0
+    if claimed > verified:
+        return f"blocks {verified} to {claimed - 1}"
+    if (agreed or 0) < verified:
+        who = f" ({', '.join(missing)} not reachable)" if missing else ""
+        return f"a second organisation to show block {verified - 1}{who}"
+    return ""
