@@ -225,7 +225,8 @@ class MeterPage(Page):
             connection = Connection.found(choice.port, result.found, choice.options, 2.0)
             self._connect(replace(connection, identity=choice.identity))
 
-        Op(self, lambda: self._desk.detect(choice.port, progress, stop)).finally_(
+        address = choice.options.address or ""
+        Op(self, lambda: self._desk.detect(choice.port, progress, stop, address)).finally_(
             self._searched
         ).success(found).failure(self._failed).run()
 

@@ -71,9 +71,13 @@ class Connection:
     @classmethod
     def found(cls, port: str, found: Found, options: Options, interval_s: float) -> "Connection":
         """Return the connection to what a search found."""
-        known = replace(options, profile=found.profile or options.profile, listen=found.listen)
-        if found.protocol == "modbus_rtu":
-            known = replace(known, address=options.address or "1", listen=False)
+        known = replace(
+            options,
+            address=found.address or options.address,
+            profile=found.profile or options.profile,
+            listen=found.listen,
+            ask=found.ask,
+        )
         return cls(port, found.protocol, known, interval_s, found.link)
 
 
@@ -344,8 +348,12 @@ class MeterDesk:
         port: str,
         progress: Callable[[int, int, str], None],
         stop: threading.Event,
+        address: str = "",
     ) -> Detection:
-        """Search ``port`` for a meter, up to 30 s; ``PortError`` if it cannot be opened."""
+        """Search ``port`` for a meter, up to 30 s; ``PortError`` if it cannot be opened.
+
+        ``address`` is the meter's number, unit or server address if it is known.
+        """
         self._refuse_taken(port)
         detector = Detector(
             port,
@@ -354,6 +362,7 @@ class MeterDesk:
             progress=progress,
             stop=stop,
             scale=self._scale,
+            address=address,
         )
         return detector.run()
 

@@ -9,13 +9,23 @@ is silent it asks, gentlest first, with reads only. All of it takes 30 s at most
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 
 from light_node.clock import Clock
 from wallet_app.i18n import tr
-from wallet_app.meter import dlms, dlt645, dlt698, iec62056, modbus, p1, sml, sunspec
-from wallet_app.meter.channel import Channel, Exchange, Timing
-from wallet_app.meter.dialogue import D0Dialogue
+from wallet_app.meter import dlms, dlt645, dlt698, iec62056, p1, sml
+from wallet_app.meter.channel import Channel, Timing
+from wallet_app.meter.detect_ask import (
+    DLMS_SERVERS,
+    OTHER_UNITS,
+    Found,
+    ask_645,
+    ask_698,
+    ask_d0,
+    ask_dlms,
+    ask_dlms_first,
+    ask_modbus,
+    ask_units,
+)
 from wallet_app.meter.events import Event, Frame, Parser, Problem, Proof
 from wallet_app.meter.ports import (
     PORT_FAILURES,
@@ -27,7 +37,8 @@ from wallet_app.meter.ports import (
     open_port,
 )
 
-_VOLTS = (Decimal(80), Decimal(300))
+__all__ = ["Attempt", "Detection", "Detector", "Found"]
+
 _LONGEST_S = 29.5
 _SECOND_LOOK_S = 10.5
 _SHORTEST_S = 0.5
@@ -43,18 +54,6 @@ class Attempt:
     heard_bytes: int
     damaged: int
     result: str
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A meter: enough to open a session. ``proven`` is False for telegrams without check sum."""
-
-    protocol: str
-    link: Link
-    meter_id: str
-    profile: str = ""
-    listen: bool = False
-    proven: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +114,7 @@ class Detector:
             found = self._each(_second_looks(self._all))
         talks = any(heard.talks for _, heard in self._all)
         if found is None and not talks:
-            found = self._each(_asking()) or self._each(_asking())
+            found = self._each(_asking())
         if found is not None:
             return self._result(found, "")
         if self._stop.is_set():
@@ -392,44 +391,50 @@ def _second_looks(heard: Sequence[tuple[_Step, "_Heard"]]) -> list[_Step]:
 
 
 def _asking() -> list[_Step]:
-    steps = [
-        _Step(
-            tr("ask {protocol}", protocol="DL/T 645"),
-            Link(baud, 8, "E"),
-            1.0,
-            (dlt645.Dlt645Parser,),
-            _ask_645,
-        )
-        for baud in (2400, 9600, 1200, 4800)
+    """Return the questions for a silent line, the gentlest first; no two steps are alike."""
+    plain, even = Link(9600, 8, "N"), Link(9600, 8, "E")
+    slow, fast = Link(2400, 8, "N"), Link(19200, 8, "N")
+    chinese = [_chinese("DL/T 645", Link(baud, 8, "E")) for baud in (2400, 9600, 1200, 4800)]
+    newer = [_chinese("DL/T 698.45", Link(baud, 8, "E")) for baud in (9600, 115200, 2400)]
+    modbus_ = [
+        _Step(tr("ask {protocol}", protocol="Modbus"), link, 0.6, (), ask_modbus, 0.4)
+        for link in (plain, even, slow, fast)
     ]
-    steps += [
-        _Step(
-            tr("ask {protocol}", protocol="DL/T 698.45"),
-            Link(baud, 8, "E"),
-            1.0,
-            (dlt698.Dlt698Parser,),
-            _ask_698,
+    hdlc = [
+        _Step(tr("ask {protocol}", protocol="DLMS"), link, 0.6 * len(servers), (_HAN,), ask, 0.35)
+        for link, servers, ask in (
+            (plain, DLMS_SERVERS, ask_dlms),
+            (slow, DLMS_SERVERS[:1], ask_dlms_first),
         )
-        for baud in (9600, 115200, 2400)
-    ]
-    links = (Link(9600, 8, "N"), Link(9600, 8, "E"), Link(2400, 8, "N"), Link(19200, 8, "N"))
-    steps += [
-        _Step(tr("ask {protocol}", protocol="Modbus"), link, 1.0, (), _ask_modbus, 0.4)
-        for link in links
     ]
     # These may take a second and a half to think.
-    steps += [
+    d0 = [
         _Step(
             tr("ask {protocol}", protocol="IEC 62056-21"),
             Link(baud, 8, "N"),
             2.5,
-            (iec62056.Iec62056Parser,),
-            _ask_d0,
+            (_D0,),
+            ask_d0,
             1.6,
         )
         for baud in (300, 9600)
     ]
-    return steps
+    units = ", ".join(map(str, OTHER_UNITS))
+    others = [
+        _Step(tr("ask Modbus units {units}", units=units), link, seconds, (), ask_units, 0.1)
+        for link, seconds in ((plain, 1.4), (even, 1.4), (fast, 1.2), (slow, 2.0))
+    ]
+    # What was asked in vain is asked once more, the meters at home first: an answer may get lost.
+    return [*chinese, *newer, *modbus_, *hdlc, *d0, *chinese, *others[:2], *newer, *others[2:]]
+
+
+def _chinese(protocol: str, link: Link) -> _Step:
+    parser, ask = {
+        "DL/T 645": (dlt645.Dlt645Parser, ask_645),
+        "DL/T 698.45": (dlt698.Dlt698Parser, ask_698),
+    }[protocol]
+    seconds = 0.55 + 40 * link.byte_s
+    return _Step(tr("ask {protocol}", protocol=protocol), link, seconds, (parser,), ask)
 
 
 def _listen(
@@ -469,86 +474,3 @@ def _heard_meter(frame: Frame, link: Link) -> Found:
         link = Link(9600, 7, "E")  # it was read as 8N1 and masked
     proven = frame.proof is not Proof.NONE
     return Found(frame.protocol, link, frame.meter_id, listen=True, proven=proven)
-
-
-def _ask_645(channel: Channel, address: str) -> Found | None:
-    request = dlt645.address_request()
-    if _is_number(address):
-        request = dlt645.read_request(address, dlt645.IMPORT_TOTAL)
-    wanted = address.zfill(12).upper() if _is_number(address) else ""
-    exchange = Exchange(
-        "address",
-        request,
-        lambda f: f.kind in ("address", "data") and (not wanted or f.meter_id == wanted),
-        22,
-    )
-    frame = channel.ask(exchange)
-    return Found(dlt645.PROTOCOL, channel.link, frame.meter_id) if frame else None
-
-
-def _ask_698(channel: Channel, address: str) -> Found | None:
-    number = address if _is_number(address) else ""
-    request = dlt698.get_request(number, [dlt698.ADDRESS])
-    frame = channel.ask(Exchange("address", request, lambda f: f.kind in ("data", "error"), 48))
-    return Found(dlt698.PROTOCOL, channel.link, frame.meter_id) if frame else None
-
-
-def _is_number(address: str) -> bool:
-    """Say whether this is a number printed on a meter, and not a Modbus unit."""
-    return 4 <= len(address) <= 12 and address.isdecimal()
-
-
-def _ask_d0(channel: Channel, _address: str) -> Found | None:
-    exchange = D0Dialogue(None).sign_on()
-    frame = channel.ask(exchange)
-    if frame is None:
-        return None
-    number = frame.meter_id or str(frame.details.get("ident", ""))
-    return Found(iec62056.PROTOCOL, channel.link, number)
-
-
-# Which registers tell the kinds of meters apart, and the value that must be a voltage there.
-_MODBUS_PROBES = (
-    ("sdm120", modbus.READ_INPUT, 0x0000, 2),
-    ("dtsu666", modbus.READ_HOLDING, 0x2006, 2),
-    ("ddsu666", modbus.READ_HOLDING, 0x2000, 2),
-    ("adw300", modbus.READ_HOLDING, 20, 1),
-    ("pzem016", modbus.READ_INPUT, 0x0000, 1),
-)
-
-
-def _ask_modbus(channel: Channel, address: str) -> Found | None:
-    unit = int(address) if address.isdecimal() and 1 <= int(address) <= 247 else 1
-    present = False
-    for name, function, start, count in _MODBUS_PROBES:
-        frame = _read_modbus(channel, modbus.Request(unit, function, start, count), name)
-        if frame is None and not present:
-            return None  # nobody answers at this speed: asking other questions changes nothing
-        present = True
-        volts = frame.normalized.get("voltage_l1_v") if frame else None
-        if volts is None or not _VOLTS[0] <= volts <= _VOLTS[1]:
-            continue
-        if name == "sdm120":
-            total = _read_modbus(
-                channel, modbus.Request(unit, modbus.READ_INPUT, 0x0034, 2), "sdm630"
-            )
-            name = "sdm630" if total is not None and total.kind == "data" else name
-        return Found(modbus.PROTOCOL, channel.link, f"{name}-unit-{unit}", name)
-    return _ask_sunspec(channel, unit) if present else None
-
-
-def _ask_sunspec(channel: Channel, unit: int) -> Found | None:
-    request = modbus.Request(unit, modbus.READ_HOLDING, sunspec.START, 4)
-    frame = _read_modbus(channel, request, "sunspec")
-    if frame is None or frame.kind != "data":
-        return None
-    words = [int(word, 16) for word in str(frame.details["registers"]).split()]
-    if tuple(words[:2]) != sunspec.MARKER:
-        return None
-    return Found(modbus.PROTOCOL, channel.link, f"sunspec-unit-{unit}", "sunspec")
-
-
-def _read_modbus(channel: Channel, request: modbus.Request, name: str) -> Frame | None:
-    channel.parser = modbus.ModbusParser(request, modbus.profile(name))
-    wanted = ("data", "exception")
-    return channel.ask(Exchange(name, request.encode(), lambda f: f.kind in wanted, 16))

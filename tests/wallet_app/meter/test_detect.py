@@ -6,7 +6,10 @@ import pytest
 
 from light_node.clock import SystemClock
 from tests.wallet_app.meter.uart import VirtualStop, VirtualTime, Wire
+from wallet_app.meter import dlms_get
+from wallet_app.meter.desk import Connection
 from wallet_app.meter.detect import Detection, Detector, Found
+from wallet_app.meter.dialogue import Options
 from wallet_app.meter.ports import Line, Link, PortError, open_port
 
 if sys.platform == "win32":
@@ -92,10 +95,15 @@ def detect(device: Device, baud: int, parity: str, scale: float = 0.2) -> Detect
         ("dlt645", "123456789012", False, "", 2400, "E"),
         ("dlt698", "123456789012", False, "", 9600, "E"),
         ("modbus_rtu", "1", False, "sdm630", 9600, "N"),
+        ("dlms", "123", None, "", 9600, "N"),
     ],
 )
-def test_finds(protocol: str, address: str, push: bool, profile: str, baud: int, parity: str):
-    device = meters.make(protocol, address, lambda: STATE, profile=profile, push=push)
+def test_finds(
+    protocol: str, address: str, push: bool | None, profile: str, baud: int, parity: str
+):
+    device = meters.make(
+        protocol, address, lambda: STATE, profile=profile, push=bool(push), ask=push is None
+    )
     if hasattr(device, "_delay"):
         device._delay = 0.0
     found = detect(device, baud, parity).found
@@ -103,7 +111,7 @@ def test_finds(protocol: str, address: str, push: bool, profile: str, baud: int,
     assert (found.protocol, found.profile) == (protocol, profile)
     assert (found.link.baud, found.link.parity) == (baud, parity)
     assert found.listen is (device.period_s is not None)
-    assert found.proven is not push
+    assert found.proven is (push is not True)
     assert found.meter_id
 
 
@@ -186,6 +194,13 @@ ASKED = [
     ("modbus_rtu", "1", "sunspec", Link(9600, 8, "N")),
     ("iec62056_21", "123", "", Link(300, 7, "E")),
     ("iec62056_21", "123", "", Link(9600, 7, "E")),
+    ("dlms", "123", "", Link(9600, 8, "N")),
+    ("dlms", "123", "", Link(2400, 8, "N")),
+    ("modbus_rtu", "2", "sdm630", Link(9600, 8, "N")),
+    ("modbus_rtu", "11", "dtsu666", Link(9600, 8, "E")),
+    ("modbus_rtu", "100", "adw300", Link(9600, 8, "N")),
+    ("modbus_rtu", "240", "sunspec", Link(9600, 8, "N")),
+    ("modbus_rtu", "247", "pzem016", Link(9600, 8, "E")),
 ]
 
 
@@ -193,11 +208,50 @@ ASKED = [
 def test_a_meter_that_answers_is_found_within_thirty_seconds(
     protocol: str, address: str, profile: str, link: Link
 ):
-    device = meters.make(protocol, address, lambda: STATE, profile=profile)
+    device = meters.make(protocol, address, lambda: STATE, profile=profile, ask=protocol == "dlms")
     found, seconds, _ = search(device, link, 0.0)
     assert found is not None
+    assert (found.ask, found.address) == {
+        "dlms": (True, "1"),
+        "modbus_rtu": (False, address),
+    }.get(protocol, (False, ""))
     assert (found.protocol, found.profile, found.link.baud) == (protocol, profile, link.baud)
     assert seconds < 30
+
+
+@pytest.mark.parametrize(
+    ("protocol", "number", "given", "link"),
+    [
+        ("modbus_rtu", "77", "77", Link(2400, 8, "N")),
+        ("dlms", "123", "1.34", Link(9600, 8, "N")),
+    ],
+)
+def test_a_rare_address_is_found_when_it_is_given(
+    protocol: str, number: str, given: str, link: Link
+):
+    time = VirtualTime()
+    device = meters.make(protocol, number, lambda: STATE, profile="sdm120", ask=protocol == "dlms")
+    wire = Wire(device, link, time)
+    detector = Detector("COM5", time, factory=wire, stop=VirtualStop(time), address=given)
+    found = detector.run().found
+    assert found is not None
+    assert (found.protocol, found.address, found.link.baud) == (protocol, given, link.baud)
+    connection = Connection.found("COM5", found, Options(), 1.0)
+    assert (connection.options.address, connection.options.ask) == (given, protocol == "dlms")
+
+
+def test_the_link_a_dlms_meter_opened_is_closed_again():
+    device = meters.make("dlms", "123", lambda: STATE, ask=True)
+    found, _, wire = search(device, Link(9600, 8, "N"), 0.0)
+    assert found is not None
+    assert wire.asked[-1] == dlms_get.Station.parse("1").frame(dlms_get.DISC)
+
+
+def test_the_list_of_what_was_tried_names_the_units():
+    detection, _ = in_vain(Mute())
+    tried = [attempt.what for attempt in detection.attempts]
+    assert "ask Modbus units 2, 3, 4, 5, 10, 11, 100, 240, 247" in tried
+    assert tried.count("ask DLMS") == 2
 
 
 def test_the_first_answer_may_get_lost():
