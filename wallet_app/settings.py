@@ -339,8 +339,9 @@ SETTINGS = (
         "meter_mode",
         "ask",
         "Ask or listen",
-        "ask an IEC 62056-21 meter, or listen to one that sends by itself",
-        choices=("ask", "listen"),
+        "ask an IEC 62056-21 meter, or listen to one that sends by itself; ask a DLMS meter that "
+        "sends no lists",
+        choices=("ask", "listen", "pull"),
         group="meter",
         restart=False,
     ),
@@ -366,6 +367,15 @@ SETTINGS = (
         "",
         "Second key",
         "authentication key of encrypted telegrams, 32 hex digits",
+        group="meter",
+        restart=False,
+        secret=True,
+    ),
+    Setting(
+        "meter_password",
+        "",
+        "Password",
+        "low level security of a DLMS meter that is asked",
         group="meter",
         restart=False,
         secret=True,
@@ -494,6 +504,11 @@ def parse_link(text: str) -> tuple[int, int, str, int]:
     return int(match[1]), int(match[2]), match[3], int(match[4])
 
 
+def _check_password(text: str) -> None:
+    if len(text.encode("utf-8")) > 64:
+        raise SettingsError("passwords of meters have up to 64 bytes")
+
+
 def _check_roles(text: str) -> None:
     try:
         parse_roles(text)
@@ -551,6 +566,7 @@ _CHECKS: Mapping[str, Callable[[str], None]] = {
     "meter_key": _check_key,
     "meter_auth_key": _check_key,
     "meter_link": _check_link,
+    "meter_password": _check_password,
     "meter_roles": _check_roles,
     "meter_lines": _check_lines,
 }

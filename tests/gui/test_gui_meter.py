@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from PySide6.QtWidgets import QAbstractButton, QComboBox, QLineEdit, QSpinBox
+from PySide6.QtWidgets import QAbstractButton, QAbstractSpinBox, QComboBox, QLineEdit
 from pytestqt.qtbot import QtBot
 
 from light_node.clock import SystemClock
@@ -16,13 +16,14 @@ from wallet_app.gui import settings, theme
 from wallet_app.gui.meter import MeterPage
 from wallet_app.gui.meter_window import MeterWindow
 from wallet_app.meter.channel import Timing
-from wallet_app.meter.desk import Connection, MeterDesk
+from wallet_app.meter.desk import Connection, LineView, MeterDesk
 from wallet_app.meter.dialogue import Options
 from wallet_app.meter.events import Reading
 from wallet_app.meter.plausibility import Verdict
 from wallet_app.meter.ports import PortError, PortInfo
 from wallet_app.meter.roles import Role
 from wallet_app.settings import Settings
+from wallet_app.trading.lines import Meter, adopted
 from wallet_app.trading.preferences import Preferences
 
 QUICK = Timing(reply_s=0.3, retry_s=0.01, between_s=0.0, reopen_s=0.05, pace=0.1)
@@ -64,6 +65,25 @@ def test_the_wallets_own_meter_stays_and_feeds_it_already(page: MeterPage) -> No
     page.table.selectRow(1)
     assert page.close_line.isEnabled()
     assert page.own.isEnabled()
+
+
+def test_everything_the_commands_can_be_told_can_be_entered(qtbot: QtBot, page: MeterPage) -> None:
+    bar = page.bar
+    bar.port.setEditText("COM5")
+    bar.protocol.setCurrentIndex(bar.protocol.findData("dlms"))
+    bar.mode.setCurrentIndex(bar.mode.findData("pull"))
+    bar.address.setText("1.17")
+    bar.password.setText("12345678")
+    bar.interval.setValue(30)
+    connection = bar.choice().connection()
+    assert connection.interval_s == 30
+    assert connection.options == Options(address="1.17", ask=True, password=b"12345678")
+    # And the wallet can be told as much.
+    view = LineView("x", connection, page._views[0].status)
+    settings = Settings().changed(**adopted(Settings(), (), view))
+    meter = Meter.of(settings)
+    assert meter is not None
+    assert meter.connection().options == connection.options
 
 
 def test_a_further_meter_gets_a_role(qtbot: QtBot, page: MeterPage) -> None:
@@ -177,11 +197,11 @@ def test_everything_has_a_name_for_screen_readers(page: MeterPage) -> None:
         inside = isinstance(press.parent(), QComboBox)
         # Without a text or a name a screen reader says nothing but "button".
         assert inside or press.accessibleName() or press.text() or not press.isVisible(), press
-    for kind in (QComboBox, QSpinBox):
+    for kind in (QComboBox, QAbstractSpinBox):
         for widget in page.findChildren(kind):
             assert widget.accessibleName(), widget
     for field in page.findChildren(QLineEdit):
-        inside = isinstance(field.parent(), QComboBox | QSpinBox)
+        inside = isinstance(field.parent(), QComboBox | QAbstractSpinBox)
         assert inside or field.accessibleName(), field
 
 

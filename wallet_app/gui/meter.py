@@ -222,7 +222,9 @@ class MeterPage(Page):
                 self.notice.say(result.advice, "warning")
                 self.open_tab("search")
                 return
-            connection = Connection.found(choice.port, result.found, choice.options, 2.0)
+            connection = Connection.found(
+                choice.port, result.found, choice.options, choice.interval_s
+            )
             self._connect(replace(connection, identity=choice.identity))
 
         address = choice.options.address or ""

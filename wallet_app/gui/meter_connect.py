@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import (
     QComboBox,
+    QDoubleSpinBox,
     QGridLayout,
     QHBoxLayout,
     QLineEdit,
@@ -27,6 +28,16 @@ from wallet_app.settings import SettingsError, parse_link
 
 _AUTOMATIC = ""
 _INTERVAL_S = 2.0
+_COLUMNS = 4  # of what is known besides, side by side
+
+
+def mode_words(mode: str) -> str:
+    """Return what a setting of ``meter_mode`` means."""
+    return {
+        "ask": tr("ask the meter"),
+        "listen": tr("listen to it"),
+        "pull": tr("ask a DLMS meter"),
+    }[mode]
 
 
 class ChoiceError(Exception):
@@ -42,11 +53,12 @@ class Choice:
     options: Options
     link: Link | None
     identity: str
+    interval_s: float = _INTERVAL_S
 
     def connection(self) -> Connection:
         """Return the connection, for a protocol that was chosen."""
         return Connection(
-            self.port, self.protocol, self.options, _INTERVAL_S, self.link, self.identity
+            self.port, self.protocol, self.options, self.interval_s, self.link, self.identity
         )
 
 
@@ -85,7 +97,7 @@ class ConnectBar(QWidget):
         self.halt.hide()
         self.more = button(tr("More"), self._toggle)
         self.more.setCheckable(True)
-        set_tip(self.more, tr("Meter number, register profile, speed, keys"))
+        set_tip(self.more, tr("Meter number, register profile, speed, pace, password, keys"))
         again = icon_button(theme, "refresh", tr("Look for ports again"), self.look)
         row = QHBoxLayout()
         row.setSpacing(8)
@@ -122,19 +134,34 @@ class ConnectBar(QWidget):
         grid.setHorizontalSpacing(8)
         self.address, self.link = QLineEdit(), QLineEdit()
         self.key, self.auth_key = QLineEdit(), QLineEdit()
+        self.password, self.interval = QLineEdit(), QDoubleSpinBox()
         self.profile, self.mode = QComboBox(), QComboBox()
         self.profile.addItem(tr("found by itself"), "")
         for name in sorted(modbus.PROFILES):
             self.profile.addItem(name, name)
-        self.mode.addItem(tr("ask the meter"), False)
-        self.mode.addItem(tr("listen to it"), True)
+        for mode in ("ask", "listen", "pull"):
+            self.mode.addItem(mode_words(mode), mode)
+        set_tip(
+            self.mode,
+            tr(
+                "IEC 62056-21 meters are asked, or listened to (mode D). DLMS lists are waited "
+                "for; a DLMS meter that sends none is asked."
+            ),
+        )
+        self.password.setEchoMode(QLineEdit.EchoMode.Password)
+        self.interval.setRange(0.2, 3600)
+        self.interval.setDecimals(1)
+        self.interval.setValue(_INTERVAL_S)
+        self.interval.setSuffix(" s")
         self.link.setPlaceholderText("9600 8N1")
-        for column, (name, field) in enumerate(
+        for index, (name, field) in enumerate(
             (
                 (tr("Meter number or unit"), self.address),
                 (tr("Register profile"), self.profile),
                 (tr("Speed and format"), self.link),
                 (tr("Ask or listen"), self.mode),
+                (tr("Read every"), self.interval),
+                (tr("Password"), self.password),
                 (tr("Decryption key"), self.key),
                 (tr("Second key"), self.auth_key),
             )
@@ -147,8 +174,9 @@ class ConnectBar(QWidget):
                 field.setMaxLength(100)
                 field.setProperty("kind", "field")
             outlined(field, theme)
-            grid.addWidget(title, 0, column)
-            grid.addWidget(field, 1, column)
+            row, column = divmod(index, _COLUMNS)
+            grid.addWidget(title, 2 * row, column)
+            grid.addWidget(field, 2 * row + 1, column)
             grid.setColumnStretch(column, 1)
         return box
 
@@ -188,7 +216,8 @@ class ConnectBar(QWidget):
                 ) from None
         options = self.options()
         identity = next((p.identity for p in self._known if p.device == device), "")
-        return Choice(device, str(self.protocol.currentData()), options, link, identity)
+        protocol, interval_s = str(self.protocol.currentData()), self.interval.value()
+        return Choice(device, protocol, options, link, identity, interval_s)
 
     def options(self) -> Options:
         """Return number, profile, keys and mode as entered; ``ChoiceError`` for wrong ones."""
@@ -201,7 +230,9 @@ class ConnectBar(QWidget):
             profile=str(self.profile.currentData() or ""),
             key=keys[0],
             auth_key=keys[1],
-            listen=bool(self.mode.currentData()),
+            listen=self.mode.currentData() == "listen",
+            ask=self.mode.currentData() == "pull",
+            password=self.password.text().encode("utf-8"),
         )
 
     def show_searching(self, percent: int | None, text: str = "") -> None:

@@ -55,6 +55,7 @@ def choice_words(setting: Setting, value: str) -> str:
         ("reservation_model", "physical"): tr("what it physically avoids or earns"),
         ("meter_mode", "ask"): tr("ask the meter"),
         ("meter_mode", "listen"): tr("listen to it"),
+        ("meter_mode", "pull"): tr("ask a DLMS meter"),
     }.get((setting.name, value), value)
 
 

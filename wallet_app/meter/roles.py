@@ -22,10 +22,13 @@ class Role(StrEnum):
 
 
 COUNTED = (Role.GRID, Role.REVERSED)
-
-_LINE_KEYS = frozenset(
-    ("port", "protocol", "address", "profile", "link", "mode", "adapter", "key", "auth_key")
+LINE_KEYS = frozenset(
+    (
+        *("port", "protocol", "address", "profile", "link", "mode", "adapter"),
+        *("key", "auth_key", "password"),
+    )
 )
+"""What is known about a line, named as its settings without ``meter_`` in front."""
 
 
 def parse_roles(text: str) -> dict[str, Role]:
@@ -51,8 +54,8 @@ def parse_lines(text: str) -> list[dict[str, str]]:
         raise ValueError(f"further lines are a JSON list of up to {_MOST_METERS} objects")
     lines: list[dict[str, str]] = []
     for each in found:
-        if not isinstance(each, dict) or not each.get("port") or not set(each) <= _LINE_KEYS:
-            known = ", ".join(sorted(_LINE_KEYS))
+        if not isinstance(each, dict) or not each.get("port") or not set(each) <= LINE_KEYS:
+            known = ", ".join(sorted(LINE_KEYS))
             raise ValueError(f'a further line is an object with "port" and some of {known}')
         if not all(isinstance(value, str) for value in each.values()):
             raise ValueError("everything about a further line is a text")

@@ -13,7 +13,7 @@ from wallet_app.meter.events import Origin, Reading
 from wallet_app.meter.plausibility import Verdict
 from wallet_app.meter.ports import Link
 from wallet_app.meter.recording import RecordingError
-from wallet_app.meter.roles import Role, parse_lines, parse_roles, recorded_id
+from wallet_app.meter.roles import LINE_KEYS, Role, parse_lines, parse_roles, recorded_id
 from wallet_app.meter.session import MeterSession, MeterStatus
 from wallet_app.settings import Settings, parse_link
 from wallet_app.trading.live import LiveFeed
@@ -45,8 +45,7 @@ class Meter:
     @classmethod
     def of(cls, settings: Settings) -> "Meter | None":
         """Return the meter the settings name, None if they name none."""
-        names = ("port", "protocol", "address", "profile", "link", "mode", "adapter", "key")
-        own = {name: settings[f"meter_{name}"] for name in (*names, "auth_key")}
+        own = {name: settings[f"meter_{name}"] for name in LINE_KEYS}
         return cls._read(own, settings) if own["port"] else None
 
     @classmethod
@@ -65,6 +64,8 @@ class Meter:
             options=Options(
                 profile=line.get("profile", ""),
                 listen=line.get("mode") == "listen",
+                ask=line.get("mode") == "pull",
+                password=line.get("password", "").encode("utf-8"),
                 key=bytes.fromhex(line.get("key", "")),
                 auth_key=bytes.fromhex(line.get("auth_key", "")),
             ),
@@ -242,10 +243,11 @@ def _line(connection: Connection) -> dict[str, str]:
         "address": options.address or "",
         "profile": options.profile,
         "link": str(connection.link) if connection.link else "",
-        "mode": "listen" if options.listen else "ask",
+        "mode": "pull" if options.ask else "listen" if options.listen else "ask",
         "adapter": connection.identity,
         "key": options.key.hex(),
         "auth_key": options.auth_key.hex(),
+        "password": options.password.decode("utf-8", "replace"),
     }
 
 
