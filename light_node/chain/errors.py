@@ -243,6 +243,21 @@ class Fork(ChainError):
         self.organization = organization
 
 
+class HiddenChange(Fork):
+    """A configuration block was passed off as an ordinary one here, with a signed false index.
+
+    ``ours`` and ``theirs`` are the same hash: the header is right, what was signed with it is not.
+    """
+
+    def __init__(self, number: int, digest: bytes) -> None:
+        super().__init__(number, digest, digest, "")
+        self.args = (
+            f"configuration block {number} was hidden from this node: orderers signed its header "
+            "with a false index. What was verified from there on is dropped, and verification has "
+            "stopped; ask the operators",
+        )
+
+
 class StoreError(ChainError):
     """The header store cannot be used; the message says what to do."""
 

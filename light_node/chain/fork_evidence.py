@@ -1,31 +1,37 @@
-"""Evidence of a fork: two signed headers that cannot both be of one channel, for others to check.
+"""Evidence that orderers signed two contradicting things, for others to check.
 
-Where a source shows another history than the verified one and both are signed, the headers of the
-first number at which they differ are put into a file with the configurations under which they
-verify: two successors of one block. Whoever trusts the same first configuration can check it
-without a network; the organisations whose orderers signed both are named by their own signatures.
-The reporter's signature says who saw it when; the proof does not rest on it.
+Either two successors of one block: two histories. Or one header with two last-config indices: the
+index says which configuration is in force, and a false one hides a configuration block from who
+gets headers alone. Both versions are put into a file with the configurations under which they
+verify. Whoever trusts the same first configuration can check it without a network; who signed both
+is named by the signatures. Which node showed which version (``witnesses``) is the reporter's word:
+the reporter's signature says who saw it when; the proof does not rest on it.
 
-Format (canonical JSON, bytes in Base64; ``docs/light-node.md``): ``version`` 1, ``kind``,
+Format (canonical JSON, bytes in Base64; ``docs/light-node.md``): ``version`` 2, ``kind``,
 ``channel``, ``trust_root`` and ``configs`` (configuration blocks), ``ours``, ``theirs`` (blocks
-without data), ``organization`` and ``address`` of the source that showed ``theirs``, ``seen_at``
-(ISO 8601), ``reporter`` (serialized identity), ``signature`` over the canonical JSON of all else.
+without data, but for configuration blocks), ``organization`` and ``address`` of the source that
+showed ``theirs``, ``seen_at`` (ISO 8601), ``witnesses`` (absent from version 1), ``reporter``
+(serialized identity), ``signature`` over the canonical JSON of all else.
 """
 
 import base64
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from cryptography.x509.oid import NameOID
 
 from light_node import jsonio
 from light_node.chain import errors, trust, verify
 from light_node.chain.proof import MAX_CONFIGS, decode, follow
 from light_node.chain.store import replace_file
 from light_node.chain.trust import TrustRoot
+from light_node.chain.witnesses import SHOWS, Witness, same_version
 from light_node.fabric.block import MAX_BLOCK_BYTES, Block
 from light_node.fabric.channel_config import ChannelConfig
 from light_node.fabric.identity import SigningIdentity
-from light_node.fabric.msp import MspError
+from light_node.fabric.msp import Identity, MspError
 
 KIND = "fabric fork evidence"
 FOLDER = "evidence"
@@ -37,11 +43,15 @@ _FIELDS = frozenset(
     ("version", "kind", "channel", "trust_root", "configs", "ours", "theirs", "organization",
      "address", "seen_at", "reporter", "signature")
 )  # fmt: skip
+_MAX_WITNESSES = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class ForkEvidence:
-    """What the file holds; nothing in it is believed before :func:`check`."""
+    """What the file holds; nothing in it is believed before :func:`check`.
+
+    ``witnesses`` is None in a file of version 1.
+    """
 
     channel: str
     trust_root: bytes
@@ -53,6 +63,7 @@ class ForkEvidence:
     seen_at: str
     reporter: bytes = b""
     signature: bytes = b""
+    witnesses: tuple[Witness, ...] | None = None
 
     @property
     def signed_bytes(self) -> bytes:
@@ -71,8 +82,11 @@ class ForkEvidence:
         return jsonio.canonical_dumps(self._fields())
 
     def _fields(self) -> dict[str, Any]:
+        told: dict[str, Any] = {"version": 1}
+        if self.witnesses is not None:
+            told = {"version": 2, "witnesses": [asdict(witness) for witness in self.witnesses]}
         return {
-            "version": 1,
+            **told,
             "kind": KIND,
             "channel": self.channel,
             "trust_root": _encode(self.trust_root),
@@ -89,10 +103,11 @@ class ForkEvidence:
 
 @dataclass(frozen=True, slots=True)
 class ProvenFork:
-    """Two histories, proved from a trust root.
+    """Two versions of a block, both signed as the channel requires, proved from a trust root.
 
-    ``ours_signers`` and ``theirs_signers`` are the organisations whose orderers signed each;
-    ``reporter`` is the organisation of who signed the file, "" if nobody did.
+    ``ours_signers`` and ``theirs_signers`` are the organisations whose orderers signed each,
+    ``double_signers`` the certificates that signed both, as "MSP id (common name)"; ``reporter``
+    is the organisation of who signed the file, "" if nobody did.
     """
 
     number: int
@@ -100,8 +115,14 @@ class ProvenFork:
     theirs: Block
     ours_signers: tuple[str, ...]
     theirs_signers: tuple[str, ...]
+    double_signers: tuple[str, ...]
     reporter: str
     trust_root: TrustRoot
+
+    @property
+    def same_header(self) -> bool:
+        """Whether it is one header with two last-config indices, not two histories."""
+        return self.ours.hash == self.theirs.hash
 
     @property
     def both(self) -> tuple[str, ...]:
@@ -115,10 +136,10 @@ def loads(raw: bytes) -> ForkEvidence:
         raise errors.UnusableFile(f"evidence has at most {MAX_FILE_BYTES >> 20} MiB")
     try:
         fields = jsonio.mapping(jsonio.strict_loads(raw), "evidence")
-        jsonio.integer(fields, "version", low=1, high=1)
+        version = jsonio.integer(fields, "version", low=1, high=2)
         if jsonio.string(fields, "kind", max_length=100) != KIND:
             raise jsonio.JsonError("this is no evidence of a fork")
-        if fields.keys() != _FIELDS:
+        if fields.keys() != _FIELDS | ({"witnesses"} if version == 2 else set()):
             raise jsonio.JsonError("evidence has other fields")
         configs = jsonio.array(fields, "configs")
         if len(configs) > MAX_CONFIGS:
@@ -134,6 +155,7 @@ def loads(raw: bytes) -> ForkEvidence:
             seen_at=jsonio.string(fields, "seen_at", max_length=64),
             reporter=decode(fields["reporter"], "reporter", _MAX_IDENTITY_BYTES),
             signature=decode(fields["signature"], "signature", _MAX_SIGNATURE_BYTES),
+            witnesses=_witnesses(fields) if version == 2 else None,
         )
     except jsonio.JsonError as error:
         raise errors.UnusableFile(str(error)) from error
@@ -153,28 +175,34 @@ def check(evidence: ForkEvidence, root: TrustRoot | None = None) -> ProvenFork:
     ours, theirs = verify.parse(evidence.ours), verify.parse(evidence.theirs)
     if not contradict(ours, theirs):
         raise errors.NotVerified("the two blocks do not contradict each other")
+    ours_signers, theirs_signers = (
+        _signers(config, block, index_is_at_issue=ours.hash == theirs.hash)
+        for block in (ours, theirs)
+    )
     return ProvenFork(
         number=ours.number,
         ours=ours,
         theirs=theirs,
-        ours_signers=_organizations(verify.verify_alone(config, ours)),
-        theirs_signers=_organizations(verify.verify_alone(config, theirs)),
+        ours_signers=_organizations(ours_signers),
+        theirs_signers=_organizations(theirs_signers),
+        double_signers=tuple(
+            sorted(_name(ours_signers[key]) for key in ours_signers.keys() & theirs_signers.keys())
+        ),
         reporter=_reporter(config, evidence),
         trust_root=root,
     )
 
 
 def contradict(ours: Block, theirs: Block) -> bool:
-    """Say whether two blocks are different successors of one block.
+    """Say whether two blocks are different successors of one block, or one with two indices.
 
     Headers do not name their channel (2.7). Only the common predecessor makes them two histories
-    of one channel; two channels' blocks of the same number are no fork.
+    of one channel; two channels' blocks of the same number are no fork. The last-config index is
+    determined by the blocks up to this one, so honest orderers sign but one with a header.
     """
-    return (
-        ours.number == theirs.number
-        and ours.previous_hash == theirs.previous_hash
-        and ours.hash != theirs.hash
-    )
+    if ours.number != theirs.number or ours.previous_hash != theirs.previous_hash:
+        return False
+    return not same_version(ours, theirs)
 
 
 def keep(directory: Path, evidence: ForkEvidence, number: int) -> Path | None:
@@ -207,8 +235,40 @@ def _reporter(config: ChannelConfig, evidence: ForkEvidence) -> str:
     return identity.msp_id
 
 
-def _organizations(signers: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(sorted(set(signers)))
+def _signers(
+    config: ChannelConfig, block: Block, *, index_is_at_issue: bool
+) -> dict[tuple[str, str], Identity]:
+    if index_is_at_issue:
+        verify.verify_data(block)
+    else:
+        verify.verify_alone(config, block)
+    return {identity.key: identity for identity in verify.verify_attestation(config, block)}
+
+
+def _organizations(signers: Mapping[tuple[str, str], Identity]) -> tuple[str, ...]:
+    return tuple(sorted({identity.msp_id for identity in signers.values()}))
+
+
+def _name(identity: Identity) -> str:
+    names = identity.certificate.parsed.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    name = str(names[0].value) if names else identity.id[:16]
+    return f"{identity.msp_id} ({name})"
+
+
+def _witnesses(fields: dict[str, Any]) -> tuple[Witness, ...]:
+    found = []
+    entries = jsonio.array(fields, "witnesses")
+    if len(entries) > _MAX_WITNESSES:
+        raise jsonio.JsonError(f"more than {_MAX_WITNESSES} witnesses")
+    for entry in entries:
+        told = jsonio.mapping(entry, "a witness")
+        shows = jsonio.string(told, "shows", max_length=20)
+        if told.keys() != {"organization", "address", "shows"} or shows not in SHOWS:
+            raise jsonio.JsonError("a witness has other fields")
+        organization = jsonio.string(told, "organization", max_length=250)
+        address = jsonio.string(told, "address", max_length=300)
+        found.append(Witness(organization, address, shows))
+    return tuple(found)
 
 
 def _encode(raw: bytes) -> str:

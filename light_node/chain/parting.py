@@ -1,7 +1,6 @@
 """Gathering the evidence of a fork: our signed header beside theirs, and the way to both."""
 
 import logging
-from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
@@ -10,8 +9,8 @@ from light_node.chain.fork_evidence import ForkEvidence
 from light_node.chain.sources import Source
 from light_node.chain.store import HeaderStore
 from light_node.chain.trust import TrustRoot
+from light_node.chain.witnesses import Testimony
 from light_node.fabric.block import without_data
-from light_node.fabric.errors import FabricError
 from light_node.fabric.identity import SigningIdentity
 
 _log = logging.getLogger(__name__)
@@ -23,27 +22,31 @@ def keep(
     store: HeaderStore,
     theirs: bytes,
     shown_by: Source,
-    comrades: Iterable[Source],
+    testimony: Testimony,
     seen_at: datetime,
     reporter: SigningIdentity | None,
 ) -> str:
     """Write the evidence that ``theirs``, a signed block, is not ours; return the file's name.
 
-    ``theirs`` is the first that differs (:mod:`light_node.chain.divergence`); ``comrades`` are
-    asked for ours. "" if it cannot be had or written; the log says why. A reporter that cannot
-    sign now leaves the file unsigned, which proves as much.
+    ``theirs`` is the first that differs (:mod:`light_node.chain.divergence`), ``testimony`` what
+    the nodes showed when asked for it, ours among it. "" if that cannot be had or written; the log
+    says why. A reporter that cannot sign now leaves the file unsigned, which proves as much.
     """
     number = verify.parse(theirs).number
+    ours = store.config_block(number) or testimony.ours
     try:
+        if ours is None:
+            raise errors.NotVerified(f"nobody shows our block {number} with its signatures")
         evidence = ForkEvidence(
             channel=root.config.channel_id,
             trust_root=root.anchor.config_block,
             configs=root.path + config_blocks(store, number),
-            ours=_our_block(store, number, comrades),
+            ours=without_data(ours),
             theirs=without_data(theirs),
             organization=shown_by.organization,
             address=shown_by.address,
             seen_at=seen_at.isoformat(timespec="seconds"),
+            witnesses=testimony.witnesses,
         )
         fork_evidence.check(evidence, root.anchor)
         try:
@@ -75,21 +78,3 @@ def config_blocks(store: HeaderStore, number: int) -> tuple[bytes, ...]:
         if raw is None:
             raise errors.StoreError(f"configuration block {number} is missing from the store")
         found.append(raw)
-
-
-def _our_block(store: HeaderStore, number: int, comrades: Iterable[Source]) -> bytes:
-    """Return our block ``number`` with its signatures, which the store does not keep."""
-    digest, kept = store.hash(number), store.config_block(number)
-    if digest is None:
-        raise errors.NotVerified(f"block {number} is not verified here")
-    if kept is not None:
-        return kept
-    for source in comrades:
-        try:
-            raw = source.block(number, headers_only=True)
-            verify.verify_hash(verify.parse(raw), digest)
-        except (FabricError, errors.VerificationError) as error:
-            _log.warning("%s does not show block %d: %s", source.organization, number, error)
-            continue
-        return without_data(raw)
-    raise errors.NotVerified(f"nobody shows our block {number} with its signatures")

@@ -1,11 +1,12 @@
 """Organisations that were proved to lie: not followed again until a person lifts it.
 
-They showed another signed history, or validity flags that refute themselves.
+They showed another signed history, validity flags that refute themselves, or a signed index that
+hides a configuration block.
 
 Kept beside the headers in ``quarantine.json``: ``{"version": 1, "organizations": {MSP id: {number,
-seen_at, evidence[, kind]}}}``, ``kind`` "fork" (also where absent) or "flags". Excluding them is
-safe whichever history is the right one: nothing counts as agreed on before two organisations that
-are left agree.
+seen_at, evidence[, kind]}}}``, ``kind`` "fork" (also where absent), "flags" or "config". Excluding
+them is safe whichever history is the right one: nothing counts as agreed on before two
+organisations that are left agree.
 """
 
 from collections.abc import Mapping
@@ -19,9 +20,10 @@ from light_node.chain.store import replace_file
 
 FILE_NAME = "quarantine.json"
 MAX_ORGANIZATIONS = 1000
-Kind = Literal["fork", "flags"]
+Kind = Literal["fork", "flags", "config"]
 _REASONS: Mapping[Kind, str] = {
     "fork": "it showed another signed history from block {} on",
+    "config": "it showed block {} with a false signed index, which hides a configuration",
     "flags": "the commit hash it stated for block {} does not follow from its validity flags",
 }
 _MAX_BYTES = 1024 * 1024
@@ -93,7 +95,7 @@ def _case(value: object) -> Case:
     fields = jsonio.mapping(value, "a case")
     kind = fields.get("kind", "fork")
     if kind not in _REASONS:
-        raise jsonio.JsonError('"kind" must be fork or flags')
+        raise jsonio.JsonError('"kind" must be fork, flags or config')
     evidence = jsonio.required(fields, "evidence")
     if not isinstance(evidence, str) or len(evidence) > 200:
         raise jsonio.JsonError('"evidence" must be a file name')

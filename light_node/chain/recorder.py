@@ -2,10 +2,11 @@
 
 import logging
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from light_node.chain import dissent, errors, evidence, parting, quarantine
+from light_node.chain import dissent, errors, evidence, parting, quarantine, verify, witnesses
 from light_node.chain.sources import Source
 from light_node.chain.store import HeaderStore
 from light_node.chain.trust import TrustRoot
@@ -17,6 +18,15 @@ _RECENT_BLOCKS = 64
 _RECENT_BYTES = 64 * 1024  # of larger ones only the header is remembered
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Attributed:
+    """A contradiction that was kept: the evidence file's name ("" if none), who is shut out."""
+
+    evidence: str
+    cases: Mapping[str, quarantine.Case]
+    testimony: witnesses.Testimony
 
 
 class Recorder:
@@ -86,19 +96,37 @@ class Recorder:
         return evidence.keep(self._directory, conflict)
 
     def keep_fork(
-        self, number: int, theirs: bytes, shown_by: Source, comrades: Sequence[Source]
-    ) -> str:
-        """Keep both signed headers for others to check; quarantine the organisation for good.
+        self,
+        number: int,
+        theirs: bytes,
+        shown_by: Source,
+        others: Sequence[Source],
+        *,
+        ours_is_false: bool = False,
+    ) -> Attributed:
+        """Keep both signed versions for others to check; quarantine who shows the lie for good.
 
-        Returns the evidence file's name, "" if none could be kept.
+        That is who shows ours where that is proved to be false; else the minority of the
+        organisations asked; without one, the organisation that showed the second version, for
+        either may be right.
         """
+        block, ours = verify.parse(theirs), self._store.hash(number) or b""
+        header = self._store.header(number)
+        our_version = (ours, header.config if header is not None else self._store.first)
+        their_version = (block.hash, verify.last_config(block) or 0)
+        testimony = witnesses.ask(number, our_version, their_version, (shown_by, *others))
         seen_at = self._clock.now()
         name = parting.keep(
-            self._directory, self._root, self._store, theirs, shown_by, comrades, seen_at,
+            self._directory, self._root, self._store, theirs, shown_by, testimony, seen_at,
             self._reporter,
         )  # fmt: skip
-        self.quarantine(shown_by.organization, number, name)
-        return name
+        kind: quarantine.Kind = "config" if block.hash == ours else "fork"
+        if ours_is_false:
+            false = testimony.organizations("ours")
+        else:
+            false = testimony.minority() or frozenset((shown_by.organization,))
+        cases = {who: self.quarantine(who, number, name, kind) for who in sorted(false)}
+        return Attributed(name, cases, testimony)
 
     def quarantine(
         self, organization: str, number: int, evidence_name: str, kind: quarantine.Kind = "fork"

@@ -207,6 +207,26 @@ class HeaderStore:
             self._tip = state.hash
             self._state = state
 
+    def drop_from(self, number: int) -> None:
+        """Forget block ``number`` and all after it; ``StoreError`` if the disk refuses."""
+        if not self._first < number <= self.state.number:
+            return
+        with self._lock:
+            config = self.config_before(number)
+            if self._file is None or config is None:
+                raise errors.StoreError("the header store is closed")
+            count = number - self._first - 1
+            try:
+                self._file.truncate(_HEADER.size + count * _RECORD.size)
+                os.fsync(self._file.fileno())
+            except OSError as error:
+                raise errors.StoreError(
+                    f"cannot drop headers in {self._directory}: {error.strerror}"
+                ) from error
+            self._count = count
+            self._tip = self.hash(number - 1) or b""
+            self._state = TrustedState(config, number - 1, self._tip)
+
     def close(self) -> None:
         """Flush to the disk and let another process in."""
         with self._lock:

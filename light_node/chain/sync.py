@@ -19,6 +19,7 @@ from pathlib import Path
 
 from light_node.chain import dissent, errors, quarantine, received, verify
 from light_node.chain.agreement import Agreement
+from light_node.chain.disclosure import check_index, disclosed, signed_otherwise
 from light_node.chain.divergence import first_divergence
 from light_node.chain.recorder import Recorder
 from light_node.chain.sources import Source, check_organizations
@@ -27,6 +28,7 @@ from light_node.chain.store import HeaderStore
 from light_node.chain.tracker import Tracker, claimed_height, mark_behind, waiting_for
 from light_node.chain.trust import TrustRoot
 from light_node.chain.verify import TrustedState
+from light_node.chain.witnesses import in_words
 from light_node.clock import Clock
 from light_node.fabric.block import Block
 from light_node.fabric.channel_config import ChannelConfig
@@ -86,6 +88,7 @@ class ChainSync:
         self._fork: errors.Fork | None = None
         self._problem = ""
         self._evidence: str | None = None
+        self._witnessed = ""
         self._blocks_verified = 0
         self._signatures_verified = 0
         self._newest_at: datetime | None = None
@@ -186,6 +189,10 @@ class ChainSync:
             except FabricError as error:
                 self._set(tracker, PeerState.UNREACHABLE, str(error), error.foreign)
                 delay = retry
+            except errors.HiddenConfig as error:
+                if self._is_config_hidden(tracker, error):
+                    return
+                delay = QUARANTINE_S
             except errors.VerificationError as error:
                 self._set(tracker, PeerState.DISAGREES, str(error))
                 delay = QUARANTINE_S
@@ -342,6 +349,7 @@ class ChainSync:
                 verified = verify.verify_block(state, block)
                 self._signatures_verified += len(verified.signers)
             verify.verify_hash(block, ours)
+            check_index(self._store, block)
         except errors.VerificationError as error:
             self._keep(tracker, block.number, ours, raw, str(error))
             if block.hash != ours and config is not None and _is_attested(config, block):
@@ -386,9 +394,36 @@ class ChainSync:
         fork = errors.Fork(block.number, ours, block.hash, tracker.source.organization)
         with self._changed:
             self._keep(tracker, block.number, ours, raw, str(fork))
-        self._halt(tracker, fork)
+        self._halt(fork, tracker)
         self._collect_evidence(tracker, block.number, raw)
         return True
+
+    def _is_config_hidden(self, tracker: Tracker, error: errors.HiddenConfig) -> bool:
+        """Find out who is wrong about the configuration in force, this node or the source.
+
+        If the source has a configuration block that was passed off as an ordinary one here, what
+        was verified since rests on the wrong configuration: it is dropped, and everything stops.
+        Else its organisation is shut out where its false index is signed. Returns whether the
+        source is done with. Called without the lock.
+        """
+        source, number = tracker.source, error.number or 0
+        try:
+            hidden = disclosed(source, self._store, error.index)
+            false = signed_otherwise(source, self._store, number) if hidden is None else None
+        except (FabricError, errors.VerificationError) as failure:
+            self._set(tracker, PeerState.DISAGREES, str(failure))
+            return False
+        if hidden is not None:
+            number = error.index
+            self._halt(errors.HiddenChange(number, self._store.hash(number) or b""), None)
+            self._collect_evidence(tracker, number, hidden, ours_is_false=True)
+            with self._changed:
+                self._store.drop_from(number)
+            return True
+        self._set(tracker, PeerState.DISAGREES, str(error))
+        if false is not None:
+            self._collect_evidence(tracker, number, false)
+        return tracker.quarantined
 
     def _keep(
         self, tracker: Tracker, number: int, ours: bytes | None, theirs: bytes, reason: str
@@ -452,12 +487,8 @@ class ChainSync:
             case = self._recorder.keep_flags(liar)
             self._agreement.forget(organization)
             for tracker in self._trackers:
-                if tracker.organization != organization:
-                    continue
-                tracker.quarantined = True
-                tracker.state, tracker.error = PeerState.DISAGREES, str(case)
-                if tracker.stream is not None:
-                    tracker.stream.close()
+                if tracker.organization == organization:
+                    self._exclude(tracker, str(case))
 
     # -- state of sources -----------------------------------------------------------------------
 
@@ -481,20 +512,37 @@ class ChainSync:
             self._problem = problem
         self._tell()
 
-    def _halt(self, tracker: Tracker, fork: errors.Fork) -> None:
+    def _halt(self, fork: errors.Fork, tracker: Tracker | None) -> None:
+        """Stop following the channel; ``tracker`` showed what does not fit."""
         with self._changed:
             self._fork = fork
-            tracker.state, tracker.error = PeerState.DISAGREES, str(fork)
+            if tracker is not None:
+                tracker.state, tracker.error = PeerState.DISAGREES, str(fork)
         self._end_streams()
         self._tell()
 
-    def _collect_evidence(self, tracker: Tracker, number: int, theirs: bytes) -> None:
-        others = [t for t in self._trackers if t is not tracker and not t.quarantined]
-        comrades = [t.source for t in sorted(others, key=lambda t: t.matched is None)]
-        name = self._recorder.keep_fork(number, theirs, tracker.source, comrades)
+    def _collect_evidence(
+        self, tracker: Tracker, number: int, theirs: bytes, *, ours_is_false: bool = False
+    ) -> None:
+        others = [t.source for t in self._trackers if t is not tracker and not t.quarantined]
+        found = self._recorder.keep_fork(
+            number, theirs, tracker.source, others, ours_is_false=ours_is_false
+        )
         with self._changed:
-            self._evidence = name
+            self._evidence = found.evidence
+            self._witnessed = in_words(found.testimony.witnesses)
+            for other in self._trackers:
+                case = found.cases.get(other.organization)
+                if case is not None:
+                    self._exclude(other, str(case))
         self._tell()
+
+    def _exclude(self, tracker: Tracker, reason: str) -> None:
+        """Follow a source no more; with the lock held."""
+        tracker.quarantined = True
+        tracker.state, tracker.error = PeerState.DISAGREES, reason
+        if tracker.stream is not None:
+            tracker.stream.close()
 
     def _end_streams(self) -> None:
         self._stopping.set()
@@ -543,7 +591,7 @@ class ChainSync:
 
     def _current_problem(self) -> str:
         if self._fork is not None:
-            return str(self._fork)
+            return f"{self._fork}. {self._witnessed}" if self._witnessed else str(self._fork)
         disputed, dissents = self._agreement.disputed_block, self._agreement.dissents
         if self._problem or (disputed is None and not dissents):
             return self._problem

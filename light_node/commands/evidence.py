@@ -1,14 +1,17 @@
 """``light-node evidence``: what is kept of histories that contradict each other."""
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from light_node import commandline, jsonio
-from light_node.chain import errors, evidence, fork_evidence, quarantine, trust
+from light_node.chain import errors, evidence, fork_evidence, quarantine, trust, verify
 from light_node.chain.fork_evidence import ForkEvidence, ProvenFork
 from light_node.chain.trust import TrustRoot
+from light_node.chain.witnesses import in_words
 from light_node.commandline import InputError
+from light_node.fabric.block import Block
 
 SUMMARY = "List, show and check evidence of forks; lift an organisation's quarantine."
 
@@ -129,6 +132,7 @@ def _show(arguments: argparse.Namespace, found: ForkEvidence) -> int:
         "seen_at": found.seen_at,
         "configurations": len(found.configs),
         "signed": bool(found.signature),
+        "witnesses": in_words(found.witnesses or ()),
         "checked": False,
     }
     if arguments.json:
@@ -157,14 +161,20 @@ def _check(arguments: argparse.Namespace, found: ForkEvidence) -> int:
     if arguments.json:
         commandline.print_json(result)
         return commandline.GOOD
+    what = "One header of channel {}, block {}, was signed with two last-config indices:"
+    if not proven.same_header:
+        what = "Two histories of channel {} part at block {}:"
+    both = ", ".join(proven.double_signers) or "nobody"
     lines = [
-        f"Two histories of channel {_plain(found.channel)} part at block {proven.number}:",
+        what.format(_plain(found.channel), proven.number),
         f"  {result['ours']} signed by {', '.join(proven.ours_signers)}",
         f"  {result['theirs']} signed by {', '.join(proven.theirs_signers)}, "
         f"shown by {_plain(found.organization)} ({_plain(found.address)})",
-        f"Signed both: {', '.join(proven.both) or 'nobody'}",
+        f"Signed both, which their signatures prove: {_plain(both)}",
         f"Seen {_plain(found.seen_at)}; the file is signed by {proven.reporter or 'nobody'}.",
     ]
+    if found.witnesses:
+        lines.append(f"By the reporter's word: {_plain(in_words(found.witnesses))}.")
     if root is None:
         fingerprint = proven.trust_root.fingerprint
         lines.append(f"Rests on the trust root in the file, {fingerprint}: compare it with yours.")
@@ -178,17 +188,23 @@ def proven_json(proven: ProvenFork, found: ForkEvidence) -> dict[str, Any]:
         "proved": True,
         "channel": found.channel,
         "number": proven.number,
-        "ours": proven.ours.hash.hex(),
-        "theirs": proven.theirs.hash.hex(),
+        "ours": _version(proven, proven.ours),
+        "theirs": _version(proven, proven.theirs),
         "ours_signers": list(proven.ours_signers),
         "theirs_signers": list(proven.theirs_signers),
         "signed_both": list(proven.both),
+        "double_signers": list(proven.double_signers),
         "shown_by": found.organization,
         "address": found.address,
         "seen_at": found.seen_at,
         "reporter": proven.reporter,
+        "witnesses": [asdict(witness) for witness in found.witnesses or ()],
         "trust_root": proven.trust_root.fingerprint,
     }
+
+
+def _version(proven: ProvenFork, block: Block) -> str:
+    return f"index {verify.last_config(block)}" if proven.same_header else block.hash.hex()
 
 
 def _plain(text: str) -> str:

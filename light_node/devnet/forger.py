@@ -75,6 +75,12 @@ class Forger:
         commit_hash = sha256(b"fork" + real.commit_hash).digest()
         return _stored(ordered, verdicts, commit_hash)
 
+    def reindexed(self, real: StoredBlock, index: int) -> StoredBlock:
+        """Return the real block signed by every consenter with another last-config index."""
+        envelopes = envelopes_of(real)
+        ordered = self._signer.order(real.number, real.previous_hash, envelopes, index)
+        return replace(real, signatures=ordered.signatures, last_config=index)
+
     def other_channel(self, number: int) -> StoredBlock:
         """Return block ``number`` of another channel of the same orderers, from its genesis on."""
         while len(self._other) <= number:

@@ -308,6 +308,24 @@ class HiddenConfig(Lie):
         return block.SerializeToString()
 
 
+class FalseLastConfig(Lie):
+    """Shows real headers that colluding orderers signed as if no configuration had changed.
+
+    Each header rests on the configuration before the lie began, so that whoever gets headers alone
+    takes configuration blocks for ordinary ones.
+    """
+
+    name = "false-last-config"
+    summary = "shows headers the quorum signed with a false index, hiding later configurations"
+
+    def shown(self, number: int) -> StoredBlock | None:
+        """Sign anew with the index in force before the lie."""
+        stored, before = self.truth.stored(number), self.truth.stored(self.first - 1)
+        if stored is None or before is None:
+            return None
+        return self.forger.reindexed(stored, before.last_config)
+
+
 # -- false contents --------------------------------------------------------------------------
 
 
@@ -413,7 +431,7 @@ class Missettle(_Cheating):
 _ALL: tuple[type[Lie], ...] = (
     *(Silent, Slow, Truncated, Endless, Oversized, Future, WithheldTip),
     *(WrongChannel, Equivocating, ForkedHistory, ForgedSignature, HighS, UnknownSigner),
-    *(ExpiredIdentity, ReplayedHeader, HiddenConfig),
+    *(ExpiredIdentity, ReplayedHeader, HiddenConfig, FalseLastConfig),
     *(AlteredData, DroppedTransaction, AlteredFlags, AlteredCommitHash, Censoring),
     *(Misprice, SkipQuote, Missettle),
 )

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from light_node.chain import quarantine, sources, sync, tracker, trust
+from light_node.chain import errors, fork_evidence, quarantine, sources, sync, tracker, trust
 from light_node.chain.node import LightNode
 from light_node.chain.sources import Source, from_profile
 from light_node.chain.status import Level, PeerState, PeerStatus, SyncStatus
@@ -406,6 +406,36 @@ def test_two_signed_histories_stop_everything(
     assert not bench.node.wait_height(height + 5, 0.1), "nothing moves any more"
 
 
+# -- colluding orderers that sign a false index ---------------------------------------------------
+
+
+@pytest.mark.parametrize("followed", [False, True], ids=["at-once", "while-followed"])
+def test_a_false_last_config_index_is_proved_to_be_one(
+    net: DevnetThread, follow: Follow, followed: bool
+) -> None:
+    """Whoever came first, the liar or the honest: the signatures on both copies name who lied."""
+    bench = follow() if followed else None
+    if bench is not None:
+        bench.agreed(net.height)
+    net.lie(LIAR, "false-last-config", net.height)
+    configure(net, 6)
+    bench = bench or follow()
+    status = bench.wait(lambda s: s.evidence is not None)
+    assert quarantine.load(bench.folder)[LIAR].kind == "config"
+    kept = fork_evidence.loads((bench.folder / "evidence" / (status.evidence or "")).read_bytes())
+    proven = fork_evidence.check(kept, trust.from_profile(net.profile.trust_root))
+    assert proven.same_header
+    assert len(proven.double_signers) >= 1
+    assert {w.organization for w in kept.witnesses or () if w.shows != "nothing"} == {
+        *ORGANIZATIONS
+    }
+    if status.fork is not None:  # the liar came first: what it hid is dropped
+        assert isinstance(status.fork, errors.HiddenChange)
+        assert status.verified_height <= status.fork.number
+    else:
+        bench.agreed(grow(net))
+
+
 # -- validity: what no signature covers ---------------------------------------------------------
 
 
@@ -553,7 +583,7 @@ def test_one_orderer_suffices_for_a_fork_under_raft(raft: DevnetThread, follow: 
 def test_every_lie_of_the_catalogue_is_tested_here() -> None:
     tested = {lie for lie, _ in REFUSED}
     tested |= {"silent", "slow", "withheld-tip", "equivocating", "forked-history", "censoring"}
-    tested |= {"altered-flags", "altered-commit-hash"}
+    tested |= {"altered-flags", "altered-commit-hash", "false-last-config"}
     assert set(LIES) == tested | {"misprice", "skip-quote", "missettle"}
 
 
