@@ -255,8 +255,22 @@ def _decode_data(
             values.append(Value(quantity.code, value, quantity.unit))
             if quantity.key:
                 normalized[quantity.key] = value.scaleb(quantity.shift) if quantity.shift else value
+    if not _tariffs_fit(normalized):
+        # The sum passes two errors that cancel out; the total of a block does not.
+        events.append(Problem("value", at, raw, "the total differs from the sum of tariffs"))
+        normalized = {}
     frame = _frame("data", raw, at, address, details, tuple(values), normalized)
     events.append(frame)
+
+
+def _tariffs_fit(normalized: Mapping[str, Decimal]) -> bool:
+    for direction in ("import", "export"):
+        total = normalized.get(f"{direction}_kwh")
+        parts = [v for k, v in normalized.items() if k.startswith(f"{direction}_t")]
+        # Each tariff is rounded; more than the total they can never be.
+        if total is not None and sum(parts) - total > Decimal("0.02") * len(parts):
+            return False
+    return True
 
 
 @lru_cache(256)

@@ -126,6 +126,10 @@ class Assembler:
     def add(self, frame: HdlcFrame) -> bytes | None:
         """Take a frame with information; return the APDU it completes, b"" if it has none."""
         information = frame.information
+        if self._segments and information.startswith(_LLC):
+            # Only a first segment begins so: the end of the one before was lost.
+            self._segments.clear()
+            self._blocks.clear()
         if not self._segments:
             # Landis+Gyr sends the later blocks of a block transfer without the LLC header.
             if information.startswith(_LLC):

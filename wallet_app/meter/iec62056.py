@@ -143,7 +143,9 @@ class Iec62056Parser(StreamParser):
         raw = bytes(self._buffer[start : start + end + 2])
         if reduce(xor, view[1 : end + 1]) != view[end + 1]:
             return self._fail("checksum", start, len(raw), events)
-        self._deliver(raw, view[1:end], Proof.BCC, self._offset + start, events)
+        assert self._ident is not None  # blocks are looked for behind an identification only
+        events += _decode(self._ident, raw, view[1:end], Proof.BCC, self._offset + start)
+        self._ident, self._only_block = None, False
         return start + len(raw)
 
     def _lines(self, start: int, events: list[Event], final: bool) -> int | None:
@@ -165,9 +167,12 @@ class Iec62056Parser(StreamParser):
             return self._fail("framing", start, line_end + 2, events)
         raw = bytes(self._buffer[start : start + match.end()])
         text = view[: match.start()]
-        if not _all_well_formed(text):
+        assert self._ident is not None  # lines are looked for behind an identification only
+        decoded = _decode(self._ident, raw, text, Proof.NONE, self._offset + start)
+        if not _all_well_formed(text) or _doubtful(text, decoded[0]):
             return self._fail("framing", start, len(raw), events)
-        self._deliver(raw, text, Proof.NONE, self._offset + start, events)
+        self._ident, self._only_block = None, False
+        events += decoded
         return start + len(raw)
 
     def _fail(self, kind: str, start: int, length: int, events: list[Event]) -> int:
@@ -176,12 +181,6 @@ class Iec62056Parser(StreamParser):
         self._only_block = True
         return start + 1
 
-    def _deliver(self, raw: bytes, text: bytes, proof: Proof, at: int, events: list[Event]) -> None:
-        ident = self._ident
-        assert ident is not None  # readouts are looked for behind an identification only
-        self._ident, self._only_block = None, False
-        events += _decode(ident, raw, text, proof, at)
-
     def _masked(self, start: int, length: int = MAX_READOUT) -> bytes:
         return bytes(self._buffer[start : start + length]).translate(_MASK)
 
@@ -189,6 +188,18 @@ class Iec62056Parser(StreamParser):
 def _all_well_formed(text: bytes) -> bool:
     lines = [line.rstrip("\r") for line in text.decode("ascii").split("\n")]
     return all(_whole_line(line) for line in lines if line)
+
+
+def _doubtful(text: bytes, frame: Frame) -> bool:
+    """Say whether values look damaged that no check sum proves."""
+    current = [each for each in _sets(text) if each.current and obis.quantity(each.code)]
+    matches = [(each, _NUMBER.fullmatch(each.parts[0].strip())) for each in current]
+    numbers = [(obis.quantity(e.code) + (m[2] or ""), m[1]) for e, m in matches if m]
+    return (
+        obis.shapes_differ(numbers)
+        or obis.tariffs_missing([each.code for each in current])
+        or obis.phases_disagree(frame.normalized)
+    )
 
 
 def _whole_line(line: str) -> bool:
@@ -222,7 +233,9 @@ def _set(match: re.Match[str]) -> _Set:
     return _Set((a, b), f"{c}.{d}.{last}", shown, current, groups[1:-1].split(")("))
 
 
-def _decode(ident: Frame, raw: bytes, text: bytes, proof: Proof, at: int) -> list[Event]:
+def _decode(
+    ident: Frame, raw: bytes, text: bytes, proof: Proof, at: int
+) -> tuple[Frame, *tuple[Problem, ...]]:
     values: list[Value] = []
     found: dict[str, Decimal | None] = {}
     strings: dict[str, str] = {}
@@ -242,7 +255,7 @@ def _decode(ident: Frame, raw: bytes, text: bytes, proof: Proof, at: int) -> lis
         if each.parts[0]:
             found.setdefault(each.code, value)
     normalized = obis.normalize(found)
-    problems: list[Event] = []
+    problems: list[Problem] = []
     if not _tariffs_fit(normalized):
         # The BCC passes two digits with the same bit flipped; the totals do not.
         problems.append(Problem("value", at, raw, "the total differs from the sum of tariffs"))
@@ -260,7 +273,7 @@ def _decode(ident: Frame, raw: bytes, text: bytes, proof: Proof, at: int) -> lis
         texts,
         ident.details,
     )
-    return [frame, *problems]
+    return (frame, *problems)
 
 
 def _tariffs_fit(normalized: dict[str, Decimal]) -> bool:

@@ -4,7 +4,7 @@ Rules of docs/meter-protocols.md 2: the total register if there is one, only oth
 the tariffs, never both; net power is import less export; 15.x (absolute sums) is neither.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from decimal import Decimal
 
 UNITS: Mapping[str, tuple[str, int]] = {
@@ -113,3 +113,45 @@ def code(name: bytes) -> str:
     """Return six octets as ``A-B:C.D.E`` (with ``*F`` if that is not 255)."""
     text = f"{name[0]}-{name[1]}:{name[2]}.{name[3]}.{name[4]}"
     return text if name[5] == 0xFF else f"{text}*{name[5]}"
+
+
+def shapes_differ(numbers: Sequence[tuple[str, str]]) -> bool:
+    """Say whether (quantity, number as sent) of one telegram are written in different ways.
+
+    A meter that fills its numbers up with zeros gives all of a kind as many digits: where one has
+    fewer or more, a digit was lost or doubled on the way. Only worth knowing where no check sum
+    tells.
+    """
+    widths: dict[str, set[tuple[int, int]]] = {}
+    padded = set()
+    for kind, text in numbers:
+        whole, _, places = text.lstrip("+-").partition(".")
+        widths.setdefault(kind, set()).add((len(whole), len(places)))
+        if len(whole) > 1 and whole.startswith("0"):
+            padded.add(kind)
+    return any(len(widths[kind]) > 1 for kind in padded)
+
+
+def phases_disagree(normalized: Mapping[str, Decimal]) -> bool:
+    """Say whether the powers of three phases are far from the power they should add up to.
+
+    Not judged where power flows back: not every meter gives its phases a sign.
+    """
+    total = normalized.get("power_w")
+    phases = [normalized[key] for n in (1, 2, 3) if (key := f"power_l{n}_w") in normalized]
+    if total is None or len(phases) < 3 or min(total, *phases) < 0:
+        return False
+    return abs(sum(phases) - total) > max(Decimal(50), abs(total) / 20)
+
+
+def tariffs_missing(codes: Collection[str]) -> bool:
+    """Say whether a sum of tariffs would lack one: those that are there do not count from 1."""
+    for c in ("1", "2"):
+        numbers = {
+            int(code.rpartition(".")[2])
+            for code in codes
+            if code.startswith(f"{c}.8.") and code.rpartition(".")[2].isdecimal()
+        }
+        if 0 not in numbers and numbers and numbers != set(range(1, len(numbers) + 1)):
+            return True
+    return False

@@ -129,6 +129,7 @@ def _unsure(raw: bytes, frame: Frame) -> str:
     if frame.details.get("version"):
         return "the CRC is missing"
     codes: set[str] = set()
+    numbers: list[tuple[str, str]] = []
     for line in raw.decode("latin-1").split("\n")[1:-1]:
         text = line.strip("\r ")
         if text.startswith("!") or not text:
@@ -140,6 +141,15 @@ def _unsure(raw: bytes, frame: Frame) -> str:
         if match is not None and code in codes:
             return "a value is there twice, and there is no CRC"
         codes.add(code)
+        if match is not None and (kind := obis.quantity(match[3])):
+            number = _NUMBER.fullmatch(match[5][1:-1])
+            numbers += [(kind + (number[2] or ""), number[1])] if number else []
+    if obis.shapes_differ(numbers):
+        return "numbers differ in their digits, and there is no CRC"
+    if obis.tariffs_missing([code.partition(":")[2].partition("*")[0] for code in codes]):
+        return "a tariff is missing, and there is no CRC"
+    if obis.phases_disagree(frame.normalized):
+        return "the phases do not add up, and there is no CRC"
     return ""
 
 

@@ -227,3 +227,12 @@ def test_impossible_scaler_gives_no_value():
     huge = b"\x02\x03" + obis("1-0:1.8.0") + u32(5) + b"\x02\x02\x05\x7f\xff\xff\xff\x16\x1e"
     other = dlms_entry("1-0:2.8.0", 1000, 0, 30)
     assert reading(parse(hdlc(LLC + dlms_apdu(huge, other)))) == {"export_kwh": "1"}
+
+
+def test_a_list_whose_last_segment_was_lost_does_not_hide_the_next_one():
+    apdu = LLC + dlms_apdu(METER, ENERGY)
+    first, last = hdlc(apdu[:30], segmented=True), hdlc(apdu[30:])
+    cut = bytearray(last)
+    cut[-4] ^= 1
+    events = parse(first + bytes(cut) + first + last)
+    assert reading(events)["import_kwh"] == "123.456"

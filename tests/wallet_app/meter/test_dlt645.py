@@ -315,3 +315,10 @@ def test_present_values_of_1997(data: str, expected: dict[str, str]):
     events = parse(encode(METER, 0x81, bytes.fromhex(data)))
     found = {k: v for e in events if isinstance(e, Frame) for k, v in e.normalized.items()}
     assert {key: plain(value) for key, value in found.items()} == expected
+
+
+def test_tariffs_above_the_total_are_damage_the_sum_does_not_show():
+    # 1234.56 in total; a bit lost in one place and won in another leaves the frame's sum as it is.
+    events = parse(encode(METER, 0x91, bytes.fromhex("00FF0100" + "56341100" + "00341200")))
+    assert [e.kind for e in events if isinstance(e, Problem)] == ["value"]
+    assert not [e for e in events if isinstance(e, Frame) and e.normalized]

@@ -143,3 +143,30 @@ def test_endless_text_is_given_up():
         assert parser.pending <= iec62056.MAX_READOUT
     assert events[-1].kind == "incomplete"
     assert isinstance(events[-1], Problem)
+
+
+EASY = ("1-0:0.0.0*255(1ESY1)", "1-0:1.8.0*255(00123.4567890*kWh)", "1-0:1.7.0*255(002100.00*W)",
+        "1-0:21.7.0*255(000700.00*W)", "1-0:41.7.0*255(000700.00*W)",
+        "1-0:61.7.0*255(000700.00*W)")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("002100.00*W", "02100.00*W"),  # a digit was lost
+        ("002100.00*W", "0002100.00*W"),
+        ("002100.00*W", "082100.00*W"),  # far from what the phases add up to
+        ("1.8.0", "1.8.2"),  # a tariff alone
+    ],
+)
+def test_damage_no_check_sum_tells_shows_in_the_numbers(before: str, after: str):
+    def telegram(*lines: str) -> bytes:
+        return "\r\n".join(["/ESY5Q3D", "", *lines, "!", ""]).encode("ascii")
+
+    good = [e for e in parse(telegram(*EASY)) if isinstance(e, Frame) and e.kind == "data"]
+    assert good[0].normalized["power_w"] == 2100
+    damaged = [line.replace(before, after) for line in EASY]
+    events = parse(telegram(*damaged) + telegram(*EASY))
+    readings = [e.normalized for e in events if isinstance(e, Frame) and e.kind == "data"]
+    assert readings == [good[0].normalized]
+    assert "framing" in [e.kind for e in events if isinstance(e, Problem)]

@@ -194,13 +194,15 @@ def test_input_may_end_behind_the_crc():
 @pytest.mark.parametrize(
     "damaged",
     [
-        ["1-0:1.8.1(00001.500*kWh"],
-        ["1-0:1.8.1(00001.500*kWh)x"],
-        ["1-0:1.8.1(00001.500*kWh)", "1-0:1.8.1(00002.500*kWh)"],
+        ["1-0:1.8.2(00001.500*kWh"],
+        ["1-0:1.8.2(00001.500*kWh)x"],
+        ["1-0:1.8.2(00001.500*kWh)", "1-0:1.8.2(00002.500*kWh)"],
+        ["1-0:1.8.2(0001.500*kWh)"],  # a digit was lost: all of a kind have as many
+        ["1-0:1.8.2(00001.500*kWh)", "1-0:2.8.2(00001.500*kWh)"],  # where is 2.8.1?
     ],
 )
 def test_without_crc_every_line_must_be_whole(damaged: list[str]):
-    good = ["1-0:1.8.2(00002.000*kWh)", "0-1:24.3.0(120517020000)(08)(60)(1)(0-1:24.2.1)(m3)"]
+    good = ["1-0:1.8.1(00002.000*kWh)", "0-1:24.3.0(120517020000)(08)(60)(1)(0-1:24.2.1)(m3)"]
     good.append("(00124.477)")
     (frame,) = parse(p1(*good, crc_digits=""))
     assert isinstance(frame, Frame)
