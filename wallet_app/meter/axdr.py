@@ -44,6 +44,8 @@ def clock(octets: bytes) -> str:
 def printable(value: str | bytes) -> str:
     """Return a string as text, octets as text if they are printable, else as hex."""
     if isinstance(value, bytes):
+        bare = value.rstrip(b"\x00")  # numbers are filled up with them
+        value = bare if len(bare) > 1 and bare.isalnum() else value
         if not (value and all(0x20 < byte < 0x7F for byte in value)):
             return value.hex()
         value = value.decode("ascii")

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import Any, TypeGuard
 
 from wallet_app.meter import ciphering, mbus, obis
 from wallet_app.meter.axdr import UNITS, Cursor, DlmsError, Item, clock, printable
@@ -33,6 +34,7 @@ _KAIFA = {
     13: (*_PLACES_HEAD, "31.7.0", "51.7.0", "71.7.0", "32.7.0", "52.7.0", "72.7.0"),
 }
 _KAIFA |= {14: _KAIFA[9] + _PLACES_TAIL, 18: _KAIFA[13] + _PLACES_TAIL}
+_VIENNA = ("clock", "1.8.0", "2.8.0", "", "", "1.7.0", "2.7.0", "", "")
 # Powers of ten to kWh, W, A and V where a list has no scalers.
 _KAIFA_SHIFT = {"energy": -3, "power": 0, "current": -3, "voltage": -1}
 _KAMSTRUP_SHIFT = {"energy": -2, "power": 0, "current": -2, "voltage": 0}
@@ -243,8 +245,9 @@ def _push(apdu: bytes) -> _Push | None:
     item = cursor.item()
     if not cursor.done():
         raise DlmsError("value", "the list goes on behind its end")
-    entries = list(_entries(item))
-    if not entries and isinstance(item, list):
+    described = _described(item)
+    entries = list(_entries(item)) if described is None else described
+    if not entries and isinstance(item, list) and described is None:
         _by_place(item, push)
     elif isinstance(item, list) and len(item) > 1 and not isinstance(item[-2], bytes):
         _number_behind(item[-1], push)
@@ -265,6 +268,43 @@ def _shifts(item: Item, entries: Sequence[tuple[str, Item, Sequence[Item]]]) -> 
     if any(value in ("KFM_001", b"KFM_001") for _, value, _ in entries):
         return dict(_KAIFA_SHIFT)
     return dict(_PLAIN_SHIFT)
+
+
+def _described(item: Item) -> list[tuple[str, Item, Sequence[Item]]] | None:
+    """Return the entries of a list that begins with what its values are; None for other lists.
+
+    Landis+Gyr E450 (Cyprus) and Energomera send the push object list, {class, OBIS, attribute,
+    index, …} for each value, and then the values; the list itself is the first of them.
+    """
+    if not isinstance(item, list) or len(item) < 2 or not isinstance(item[0], list):
+        return None
+    names = [each for each in item[0] if _is_descriptor(each)]
+    if not names or len(names) < len(item[0]):
+        return None
+    values = item if len(names) == len(item) else item[1:]
+    if len(names) != len(values):
+        raise DlmsError("value", "the list has not as many values as it describes")
+    scales = {
+        each[1]: value
+        for each, value in zip(names, values, strict=True)
+        if each[2] == 3 and isinstance(value, list) and _is_scale(value)
+    }
+    return [
+        (obis.code(each[1]), value, scales.get(each[1], []))
+        for each, value in zip(names, values, strict=True)
+        if each[2] == 2
+    ]
+
+
+def _is_descriptor(item: Item) -> TypeGuard[list[Any]]:
+    return (
+        isinstance(item, list)
+        and len(item) >= 4
+        and isinstance(item[0], int)
+        and _is_code(item[1])
+        and isinstance(item[2], int)
+        and isinstance(item[3], int)
+    )
 
 
 def _entries(item: Item) -> Iterator[tuple[str, Item, Sequence[Item]]]:
@@ -338,11 +378,21 @@ def _number_behind(last: Item, push: _Push) -> None:
 
 
 def _by_place(items: list[Item], push: _Push) -> None:
-    """Read Kaifa's lists, which have no codes."""
-    for code, item in zip(_KAIFA.get(len(items), ()), items, strict=False):
+    """Read lists without codes: Kaifa's, and those of Vienna's grid, whose first item is a time."""
+    shifts, places = _KAIFA_SHIFT, _KAIFA.get(len(items), ())
+    first = items[0] if items else None
+    if isinstance(first, bytes) and clock(first) and all(isinstance(i, int) for i in items[1:]):
+        shifts, places = _PLAIN_SHIFT, _VIENNA if len(items) == len(_VIENNA) else ()
+    elif len(items) > 1 and not (isinstance(first, bytes | str) and _is_kaifa(first)):
+        return
+    for code, item in zip(places, items, strict=False):
         if code == "meter_id" and isinstance(item, str | bytes):
             push.strings["0-0:96.1.0"] = printable(item)
         elif code == "clock" and isinstance(item, bytes):
             push.clock = clock(item) or push.clock
         elif isinstance(item, int) and (kind := obis.quantity(code)):
-            push.found[code] = Decimal(item).scaleb(_KAIFA_SHIFT[kind])
+            push.found[code] = Decimal(item).scaleb(shifts[kind])
+
+
+def _is_kaifa(first: bytes | str) -> bool:
+    return printable(first).startswith("KFM")

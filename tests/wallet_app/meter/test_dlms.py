@@ -236,3 +236,41 @@ def test_a_list_whose_last_segment_was_lost_does_not_hide_the_next_one():
     cut[-4] ^= 1
     events = parse(first + bytes(cut) + first + last)
     assert reading(events)["import_kwh"] == "123.456"
+
+
+def described(*objects: tuple[int, str], attribute: int = 2) -> bytes:
+    """Return a push object list: {class, OBIS, attribute, index} for each value."""
+    rows = [
+        b"\x02\x04" + u16(kind) + obis(code) + b"\x0f" + bytes((attribute,)) + u16(0)
+        for kind, code in objects
+    ]
+    return b"\x01" + bytes((len(rows),)) + b"".join(rows)
+
+
+def test_a_list_that_begins_with_what_its_values_are():
+    objects = [(40, "0-0:25.9.0"), (1, "0-0:96.1.0"), (3, "1-0:1.8.0"), (3, "1-0:2.7.0")]
+    number = b"\x09\x0a7359992" + bytes(3)
+    values = [number, u32(1_234_560), u32(321)]
+    events = parse(hdlc(LLC + flat(described(*objects), *values)))
+    assert reading(events) == {"meter_id": "7359992", "import_kwh": "1234.56", "power_w": "-321"}
+    # The list itself need not be one of its values.
+    events = parse(hdlc(LLC + flat(described(*objects[1:]), *values)))
+    assert reading(events)["import_kwh"] == "1234.56"
+    # With a value missing nobody knows which: the index of an object is no reading either.
+    events = parse(hdlc(LLC + flat(described(*objects), *values[:-1])))
+    assert [e.kind for e in events if isinstance(e, Problem)] == ["value"]
+    assert not [e for e in events if isinstance(e, Frame) and e.normalized]
+
+
+def test_viennas_lists_have_no_codes_and_are_not_kaifas():
+    when = b"\x09\x0c" + NOON
+    energies = [u32(5_107_912), u32(7_000), u32(1_126_903), u32(566_784)]
+    powers = [u32(230), u32(0), u32(88), u32(21)]
+    values = reading(parse(hdlc(LLC + flat(when, *energies, *powers))))
+    assert values["import_kwh"] == "5107.912"
+    assert values["export_kwh"] == "7"
+    assert values["power_w"] == "230"
+    assert "voltage_l1_v" not in values
+    # As many values, but of neither maker: they mean nothing.
+    events = parse(hdlc(LLC + flat(text("OTHER_1"), *energies, *powers)))
+    assert not [e for e in events if isinstance(e, Frame) and e.normalized]
