@@ -16,6 +16,7 @@ COMMANDS = {
     "peers": "light_node.commands.peers",
     "profile": "light_node.commands.profile",
     "prove": "light_node.commands.prove",
+    "root": "light_node.commands.root",
     "run": "light_node.commands.run",
     "status": "light_node.commands.status",
     "sync": "light_node.commands.sync",

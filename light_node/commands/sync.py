@@ -52,7 +52,7 @@ def execute(arguments: argparse.Namespace) -> int:
         if arguments.follow and status.fork is None:
             _follow(node)
             status = node.status()
-    good = _is_good(status)
+    good = is_good(status)
     if arguments.json:
         commandline.print_json(status_json(status))
     else:
@@ -80,7 +80,8 @@ def _skip_ahead(
     print(f"starting from configuration block {start.number}", file=sys.stderr)
 
 
-def _is_good(status: SyncStatus) -> bool:
+def is_good(status: SyncStatus) -> bool:
+    """Say whether all that is claimed is verified, agreed on, and nobody contradicts."""
     return (
         status.fork is None
         and status.disputed_block is None
@@ -93,7 +94,7 @@ def _is_done(status: SyncStatus) -> bool:
     """Say whether nothing more is to come: all have answered, and what they have is verified."""
     if status.fork is not None:
         return True
-    return _is_good(status) and not any(_is_pending(p, status) for p in status.peers)
+    return is_good(status) and not any(_is_pending(p, status) for p in status.peers)
 
 
 def _is_pending(peer: PeerStatus, status: SyncStatus) -> bool:
