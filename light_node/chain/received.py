@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from light_node.chain import verify
+from light_node.chain import errors, verify
 from light_node.chain.verify import TrustedState, Verified
 
 _HASH = 32
@@ -75,8 +75,13 @@ def verify_received(state: TrustedState, raws: Sequence[bytes]) -> tuple[Trusted
             at += len(run)
             if len(run) < _MANY:
                 singly = _MANY
-        block = verify.parse(raws[at])
-        verified = verify.verify_block(state, block, attested=at == final)
+        block = None
+        try:
+            block = verify.parse(raws[at])
+            verified = verify.verify_block(state, block, attested=at == final)
+        except errors.VerificationError:
+            verify.verify_signed(state, verify.parse(raws[at - 1]) if at else None, block)
+            raise
         state = verify.apply(state, verified)
         data_hashes.append(block.data_hash)
         hashes.append(block.hash)

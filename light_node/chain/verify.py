@@ -102,15 +102,33 @@ def verify_blocks(
     Signatures are checked on configuration blocks and on the last block of the batch. Its hash
     link fixes every header before it, and its signed last-config index reveals a configuration
     block that was passed off as an ordinary one in between. Nothing of the batch may be used
-    before the whole call returns. The first error is raised.
+    before the whole call returns. The first error is raised, see :func:`verify_signed`.
     """
     found: list[Verified] = []
     for index, block in enumerate(batch):
         last = index == len(batch) - 1
-        verified = verify_block(state, block, attested=every_signature or last)
+        try:
+            verified = verify_block(state, block, attested=every_signature or last)
+        except errors.VerificationError:
+            verify_signed(state, batch[index - 1] if index else None, block)
+            raise
         state = apply(state, verified)
         found.append(verified)
     return state, found
+
+
+def verify_signed(state: TrustedState, before: Block | None, block: Block | None) -> None:
+    """Check the signatures that a batch left to later blocks, where it fails at ``block``.
+
+    A header that nobody signed says nothing: neither that the next one's link is broken nor that
+    a configuration was hidden. So the error is the one that the two would have met had they come
+    by themselves. ``before`` is the block of the batch that ``state`` ends with, None if the batch
+    begins here; ``block`` is None if it cannot be read.
+    """
+    if before is not None and before.number != state.config.block_number:
+        verify_attestation(state.config, before)
+    if block is not None:
+        verify_block(state, block)
 
 
 def verify_link(state: TrustedState, block: Block) -> None:

@@ -48,10 +48,17 @@ def state_after(bft: bool, number: int) -> TrustedState:
 def one_by_one(state: TrustedState, raws: Sequence[bytes]) -> Any:
     """What the rules say, block after block; the names of the parts are those of ``Received``."""
     data_hashes, hashes, configs, signatures = [], [], {}, 0
+    before = state
     for at, raw in enumerate(raws):
-        block = verify.parse(raw)
-        verified = verify.verify_block(state, block, attested=at == len(raws) - 1)
-        state = verify.apply(state, verified)
+        try:
+            block = verify.parse(raw)
+            verified = verify.verify_block(state, block, attested=at == len(raws) - 1)
+        except errors.VerificationError:
+            for known, shown in ((before, raws[at - 1 : at]), (state, [raw])):
+                for one in shown:
+                    verify.verify_block(known, verify.parse(one))
+            raise
+        before, state = state, verify.apply(state, verified)
         data_hashes.append(block.data_hash)
         hashes.append(block.hash)
         signatures += len(verified.signers)
@@ -274,3 +281,66 @@ def test_many_unusual_ones_among_the_usual() -> None:
             for at, raw in enumerate(base)
         ]
         assert check_same(state_after(True, CHANGED_AT), mixed)[0][0] == HEIGHT - 1
+
+
+# -- whose fault it is: nobody looks at most signatures of a batch, until it fails --------------
+
+
+def unsigned(raw: bytes, **header: bytes) -> bytes:
+    """A header made up from a real one; the signatures are the real one's and do not fit."""
+    message = common_pb2.Block.FromString(raw)
+    for name, value in header.items():
+        setattr(message.header, name, value)
+    return message.SerializeToString()
+
+
+@pytest.mark.parametrize("at", [0, 1, 20, 48])
+@pytest.mark.parametrize("bft", [False, True])
+def test_a_header_nobody_signed_is_refused_for_that_and_not_for_the_next_ones_link(
+    bft: bool, at: int
+) -> None:
+    raws = list(headers(bft)[31:81])
+    raws[at] = unsigned(raws[at], data_hash=bytes(32))
+    with pytest.raises(errors.AttestationFailed) as caught:
+        received.verify_received(state_after(bft, 30), raws)
+    assert caught.value.number == 31 + at
+    check_same(state_after(bft, 30), raws)
+    with pytest.raises(errors.AttestationFailed) as caught:
+        verify.verify_blocks(state_after(bft, 30), [verify.parse(raw) for raw in raws])
+    assert caught.value.number == 31 + at
+
+
+@pytest.mark.parametrize("at", [1, 20, 49])
+@pytest.mark.parametrize("bft", [False, True])
+def test_a_link_that_breaks_behind_a_signed_header_is_the_next_ones_fault(
+    bft: bool, at: int
+) -> None:
+    raws = list(headers(bft)[31:81])
+    raws[at] = unsigned(raws[at], previous_hash=bytes(32))
+    with pytest.raises(errors.BrokenLink) as caught:
+        received.verify_received(state_after(bft, 30), raws)
+    assert caught.value.number == 31 + at
+
+
+def test_an_index_nobody_signed_accuses_nobody_of_hiding_a_configuration() -> None:
+    raws = list(headers(True)[31:81])
+    message = common_pb2.Block.FromString(raws[20])
+    entry = common_pb2.Metadata.FromString(message.metadata.metadata[0])
+    entry.value = blocks.signed_value(7)
+    message.metadata.metadata[0] = entry.SerializeToString()
+    raws[20] = message.SerializeToString()
+    with pytest.raises(errors.AttestationFailed) as caught:
+        received.verify_received(state_after(True, 30), raws)
+    assert caught.value.number == 51
+    check_same(state_after(True, 30), raws)
+
+
+@pytest.mark.parametrize("at", [1, 20])
+def test_behind_a_header_nobody_signed_it_does_not_matter_what_cannot_be_read(at: int) -> None:
+    raws = list(headers(True)[31:81])
+    raws[at - 1] = unsigned(raws[at - 1], data_hash=bytes(32))
+    raws[at] = raws[at][: len(raws[at]) // 2]
+    with pytest.raises(errors.AttestationFailed) as caught:
+        received.verify_received(state_after(True, 30), raws)
+    assert caught.value.number == 30 + at
+    check_same(state_after(True, 30), raws)
