@@ -14,9 +14,9 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from light_node.chain import received, trust, verify
+from light_node.chain.follower import BATCH_BLOCKS
 from light_node.chain.received import Received
 from light_node.chain.store import HeaderStore
-from light_node.chain.sync import BATCH_BLOCKS
 from light_node.chain.verify import TrustedState, Verified
 from light_node.fabric import block as blocks
 from light_node.fabric.pb import common_pb2, msp_pb2

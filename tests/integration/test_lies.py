@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from light_node.chain import errors, fork_evidence, quarantine, sources, sync, tracker, trust
+from light_node.chain import errors, follower, fork_evidence, quarantine, sources, tracker, trust
 from light_node.chain.node import LightNode
 from light_node.chain.sources import Source, from_profile
 from light_node.chain.status import Level, PeerState, PeerStatus, SyncStatus
@@ -52,8 +52,8 @@ def net(running: DevnetThread) -> Iterator[DevnetThread]:
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waiting is the same when it is shorter."""
-    monkeypatch.setattr(sync, "FIRST_RETRY_S", 0.05)
-    monkeypatch.setattr(sync, "LAST_RETRY_S", 0.2)
+    monkeypatch.setattr(follower, "FIRST_RETRY_S", 0.05)
+    monkeypatch.setattr(follower, "LAST_RETRY_S", 0.2)
     monkeypatch.setattr(tracker, "BEHIND_S", 0.2)
     monkeypatch.setattr(sources, "CALL_TIMEOUT_S", 1.0)
     monkeypatch.setattr(lies, "SLOW_S", 0.7)
@@ -342,9 +342,9 @@ def test_a_feeder_that_lies_holds_nobody_up(
     net: DevnetThread, follow: Follow, monkeypatch: pytest.MonkeyPatch, lie: str
 ) -> None:
     """Far behind, one source feeds all blocks; it is found out, or too slow, and replaced."""
-    monkeypatch.setattr(sync, "NEAR", 3)
-    monkeypatch.setattr(sync, "BATCH_BLOCKS", 5)
-    monkeypatch.setattr(sync, "STALLED_S", 0.3)
+    monkeypatch.setattr(follower, "NEAR", 3)
+    monkeypatch.setattr(follower, "BATCH_BLOCKS", 5)
+    monkeypatch.setattr(follower, "STALLED_S", 0.3)
     height = grow(net, max(0, 16 - net.height))
     first = height - 8
     if lie == "hidden-config":

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from light_node.chain import errors, sync, tracker
+from light_node.chain import errors, follower, tracker
 from light_node.chain.status import PeerState, SyncStatus
 from light_node.chain.store import HeaderStore
 from light_node.chain.sync import ChainSync
@@ -22,8 +22,8 @@ SOON = 20.0
 
 @pytest.fixture(autouse=True)
 def _quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sync, "FIRST_RETRY_S", 0.01)
-    monkeypatch.setattr(sync, "LAST_RETRY_S", 0.05)
+    monkeypatch.setattr(follower, "FIRST_RETRY_S", 0.01)
+    monkeypatch.setattr(follower, "LAST_RETRY_S", 0.05)
 
 
 class Bench:
@@ -115,7 +115,7 @@ def test_far_behind_one_source_feeds_and_the_other_is_spared(
     sources = [make_source(o, bft_channel.raw) for o in ("Org1MSP", "Org2MSP", "Org3MSP")]
     bench = start(bft_channel, *sources)
     bench.agreed(301)
-    assert sorted(s.served for s in sources)[0] <= sync.NEAR
+    assert sorted(s.served for s in sources)[0] <= follower.NEAR
     assert max(s.served for s in sources) == 300
     assert bench.sync.status().signatures_verified < 300, "hash links stand for most"
 
@@ -288,7 +288,7 @@ def test_a_stalled_feeder_is_replaced(
     bench = start(bft_channel, stalled, make_source("Org2MSP", bft_channel.raw), clock=still_clock)
     # Whoever feeds first: if it is the stalled one, the other breaks it off when time has passed.
     while bench.sync.status().verified_height < 101:
-        still_clock.elapsed += sync.STALLED_S + 1
+        still_clock.elapsed += follower.STALLED_S + 1
         bench.sync.wait_height(101, 0.05)
     status = bench.wait(lambda s: s.verified_height == 101)
     assert peer(status, "Org2MSP").agrees

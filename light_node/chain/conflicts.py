@@ -1,0 +1,156 @@
+"""What is done about contradictions between sources: look closer, keep evidence, shut out, stop.
+
+Nodes are asked here that may not answer, so nothing of this holds the lock while it asks.
+"""
+
+from light_node.chain import dissent, errors
+from light_node.chain.disclosure import disclosed, signed_otherwise
+from light_node.chain.divergence import first_divergence
+from light_node.chain.shared import Shared
+from light_node.chain.status import PeerState
+from light_node.chain.tracker import Tracker
+from light_node.chain.witnesses import in_words
+from light_node.fabric.block import Block
+from light_node.fabric.errors import FabricError
+
+_MOST_EXAMINED = 64
+
+
+class SignedElsewhere(Exception):
+    """A signed block that is not in our history: of a fork, or of another channel.
+
+    ``number`` is the last block known to differ, ``error`` what is said if it is no fork.
+    """
+
+    def __init__(
+        self, number: int, block: Block, raw: bytes, error: errors.VerificationError
+    ) -> None:
+        super().__init__(str(error))
+        self.number = number
+        self.block = block
+        self.raw = raw
+        self.error = error
+
+
+class Conflicts:
+    """Looks into the contradictions of one channel."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+        self._store = shared.store
+        self._examined: set[frozenset[str]] = set()
+
+    # -- histories ------------------------------------------------------------------------------
+
+    def is_fork(self, tracker: Tracker, claim: SignedElsewhere) -> bool:
+        """Find where a signed block's history leaves ours; stop everything if it does.
+
+        Else its source is in quarantine for what it showed.
+        """
+        shared, block, raw = self._shared, claim.block, claim.raw
+        try:
+            if block.number > claim.number or block.previous_hash != self._store.hash(
+                block.number - 1
+            ):
+                found = first_divergence(tracker.source, self._store, claim.number)
+                if found is None:
+                    raise claim.error
+                block, raw = found
+        except (FabricError, errors.VerificationError) as error:
+            shared.set_state(tracker, PeerState.DISAGREES, str(error))
+            return False
+        ours = self._store.hash(block.number) or b""
+        fork = errors.Fork(block.number, ours, block.hash, tracker.source.organization)
+        with shared.changed:
+            shared.keep(tracker, block.number, ours, raw, str(fork))
+        shared.halt(fork, tracker)
+        self._collect_evidence(tracker, block.number, raw)
+        return True
+
+    def is_config_hidden(self, tracker: Tracker, error: errors.HiddenConfig) -> bool:
+        """Find out who is wrong about the configuration in force, this node or the source.
+
+        If the source has a configuration block that was passed off as an ordinary one here, what
+        was verified since rests on the wrong configuration: it is dropped, and everything stops.
+        Else its organisation is shut out where its false index is signed. Returns whether the
+        source is done with.
+        """
+        shared, source, number = self._shared, tracker.source, error.number or 0
+        try:
+            hidden = disclosed(source, self._store, error.index)
+            false = signed_otherwise(source, self._store, number) if hidden is None else None
+        except (FabricError, errors.VerificationError) as failure:
+            shared.set_state(tracker, PeerState.DISAGREES, str(failure))
+            return False
+        if hidden is not None:
+            number = error.index
+            shared.halt(errors.HiddenChange(number, self._store.hash(number) or b""), None)
+            self._collect_evidence(tracker, number, hidden, ours_is_false=True)
+            with shared.changed:
+                self._store.drop_from(number)
+            return True
+        shared.set_state(tracker, PeerState.DISAGREES, str(error))
+        if false is not None:
+            self._collect_evidence(tracker, number, false)
+        return tracker.quarantined
+
+    def _collect_evidence(
+        self, tracker: Tracker, number: int, theirs: bytes, *, ours_is_false: bool = False
+    ) -> None:
+        shared = self._shared
+        others = [t.source for t in shared.trackers if t is not tracker and not t.quarantined]
+        found = shared.recorder.keep_fork(
+            number, theirs, tracker.source, others, ours_is_false=ours_is_false
+        )
+        with shared.changed:
+            shared.evidence = found.evidence
+            shared.witnessed = in_words(found.testimony.witnesses)
+            for other in shared.trackers:
+                case = found.cases.get(other.organization)
+                if case is not None:
+                    shared.exclude(other, str(case))
+        shared.tell()
+
+    # -- flags that differ ----------------------------------------------------------------------
+
+    def look_into_flags(self) -> None:
+        """Start to find out who lies about the flags of the lowest block on which peers differ.
+
+        On a thread of its own, since peers are asked that may not answer. Once for the same
+        organisations: who states another history of the state does so at every block from there.
+        """
+        shared = self._shared
+        with shared.changed:
+            number = shared.agreement.lowest_difference
+            if number is None or shared.stopping.is_set():
+                return
+            stated = frozenset(shared.agreement.shown(number).items())
+            who = frozenset(organization for organization, _ in stated)
+            if who in self._examined or len(self._examined) >= _MOST_EXAMINED:
+                return
+            self._examined.add(who)
+            shared.spawn(f"light-node-flags-{number}", self._examine, number, who)
+
+    def _examine(self, number: int, who: frozenset[str]) -> None:
+        expected = self._store.hash(number)
+        peers = [
+            source
+            for source in self._shared.active_sources()
+            if source.kind == "peer" and source.organization in who
+        ]
+        if expected is None:
+            return
+        findings = dissent.look_into(number, expected, self._store.first, peers)
+        for liar in findings.liars:
+            self._shut_out(liar)
+        self._shared.tell()
+
+    def _shut_out(self, liar: dissent.Copy) -> None:
+        """Take back what a proven liar stated and follow it no more."""
+        shared, organization = self._shared, liar.source.organization
+        with shared.changed:
+            case = shared.recorder.keep_flags(liar)
+            shared.agreement.forget(organization)
+            for tracker in shared.trackers:
+                if tracker.organization == organization:
+                    shared.exclude(tracker, str(case))

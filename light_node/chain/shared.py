@@ -1,0 +1,183 @@
+"""What the threads that follow one channel share: its lock, its counters, and who is told."""
+
+import threading
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from light_node.chain import errors
+from light_node.chain.agreement import Agreement
+from light_node.chain.recorder import Recorder
+from light_node.chain.sources import Source
+from light_node.chain.status import PeerState, SyncStatus
+from light_node.chain.store import HeaderStore
+from light_node.chain.tracker import Tracker, claimed_height, mark_behind, waiting_for
+from light_node.chain.trust import TrustRoot
+from light_node.clock import Clock
+
+Listener = Callable[[SyncStatus], None]
+_FORKED = "the operators: two signed histories exist"
+
+
+class Shared:
+    """One followed channel. ``changed`` is the lock of everything here and of the trackers.
+
+    ``threads`` are all that were started; ``evidence`` is the file kept of a fork, ``witnessed``
+    who showed which version, in words.
+    """
+
+    def __init__(
+        self,
+        root: TrustRoot,
+        store: HeaderStore,
+        recorder: Recorder,
+        clock: Clock,
+        sources: Sequence[Source],
+    ) -> None:
+        self.root = root
+        self.store = store
+        self.recorder = recorder
+        self.clock = clock
+        self.trackers = [Tracker(source) for source in sources]
+        self.agreement = Agreement()
+        self.changed = threading.Condition()
+        self.stopping = threading.Event()
+        self.threads: list[threading.Thread] = []
+        self.listeners: list[Listener] = []
+        self.fork: errors.Fork | None = None
+        self.evidence: str | None = None
+        self.witnessed = ""
+        self.problem = ""
+        self.blocks_verified = 0
+        self.signatures_verified = 0
+        self.newest_at: datetime | None = None
+
+    # -- threads --------------------------------------------------------------------------------
+
+    def spawn(self, name: str, target: Callable[..., None], *arguments: object) -> None:
+        """Start a thread and remember it."""
+        thread = threading.Thread(target=target, args=arguments, name=name, daemon=True)
+        self.threads.append(thread)
+        thread.start()
+
+    def end_streams(self) -> None:
+        """Have every thread come to its end; returns at once."""
+        self.stopping.set()
+        for tracker in self.trackers:
+            stream = tracker.stream
+            if stream is not None:
+                stream.close()
+        with self.changed:
+            self.changed.notify_all()
+
+    def tell(self) -> None:
+        """Wake who waits for a change, and call the listeners."""
+        with self.changed:
+            self.changed.notify_all()
+            listeners = list(self.listeners)
+            status = self.status() if listeners else None
+        if status is not None:
+            for listener in listeners:
+                listener(status)
+
+    # -- sources --------------------------------------------------------------------------------
+
+    def active_sources(self) -> tuple[Source, ...]:
+        """Return the sources that are not in quarantine, in the order given."""
+        return tuple(tracker.source for tracker in self.trackers if not tracker.quarantined)
+
+    def seen(self, tracker: Tracker, height: int) -> None:
+        """Note the height a source claims."""
+        with self.changed:
+            tracker.connected(self.clock.now())
+            tracker.height = height
+        self.tell()
+
+    def set_state(self, tracker: Tracker, state: PeerState, error: str, foreign: str = "") -> None:
+        """Note what is wrong with a source, unless everything is ending or it is shut out."""
+        if self.stopping.is_set():
+            return
+        with self.changed:
+            if tracker.quarantined:
+                return
+            tracker.state, tracker.error, tracker.foreign = state, error, foreign
+        self.tell()
+
+    def matched(self, tracker: Tracker, number: int) -> None:
+        """Note that a source showed block ``number`` as it is known here; with the lock held."""
+        tracker.matched = max(tracker.matched or 0, number)
+        tracker.height = max(tracker.height or 0, number + 1)
+        tracker.connected(self.clock.now())
+        mark_behind(self.trackers, self.store.state.number, self.clock.monotonic())
+
+    def exclude(self, tracker: Tracker, reason: str) -> None:
+        """Follow a source no more; with the lock held."""
+        tracker.quarantined = True
+        tracker.state, tracker.error = PeerState.DISAGREES, reason
+        if tracker.stream is not None:
+            tracker.stream.close()
+
+    # -- problems -------------------------------------------------------------------------------
+
+    def report(self, problem: str) -> None:
+        """Note a problem of this machine."""
+        with self.changed:
+            self.problem = problem
+        self.tell()
+
+    def keep(
+        self, tracker: Tracker, number: int, ours: bytes | None, theirs: bytes, reason: str
+    ) -> None:
+        """Keep what does not fit, as received; with the lock held."""
+        problem = self.recorder.keep(tracker.source, number, ours, theirs, reason)
+        self.problem = problem or self.problem
+
+    def halt(self, fork: errors.Fork, tracker: Tracker | None) -> None:
+        """Stop following the channel; ``tracker`` showed what does not fit."""
+        with self.changed:
+            self.fork = fork
+            if tracker is not None:
+                tracker.state, tracker.error = PeerState.DISAGREES, str(fork)
+        self.end_streams()
+        self.tell()
+
+    # -- status ---------------------------------------------------------------------------------
+
+    def status(self) -> SyncStatus:
+        """Return what is known now; with the lock held."""
+        verified, now = self.store.state.height, self.clock.monotonic()
+        agreed = self.agreement.agreed_height
+        fork = self.fork
+        return SyncStatus(
+            channel=self.root.config.channel_id,
+            trust_root=self.root.fingerprint,
+            trust_root_expires=self.root.expires,
+            verified_height=verified,
+            agreed_height=agreed,
+            valid_height=self.agreement.valid_height,
+            height=claimed_height(self.trackers),
+            peers=tuple(tracker.status(now) for tracker in self.trackers),
+            waiting_for=_FORKED if fork else waiting_for(self.trackers, verified, agreed),
+            problem=self._current_problem(),
+            blocks_verified=self.blocks_verified,
+            signatures_verified=self.signatures_verified,
+            newest_at=self.newest_at,
+            disputed_block=self.agreement.disputed_block,
+            dissents=self.agreement.dissents,
+            fork=fork,
+            evidence=self.evidence,
+            running=bool(self.threads) and not self.stopping.is_set(),
+        )
+
+    def _current_problem(self) -> str:
+        if self.fork is not None:
+            return f"{self.fork}. {self.witnessed}" if self.witnessed else str(self.fork)
+        disputed, dissents = self.agreement.disputed_block, self.agreement.dissents
+        if self.problem or (disputed is None and not dissents):
+            return self.problem
+        if disputed is not None:
+            who = " and ".join(sorted(self.agreement.shown(disputed)))
+            return (
+                f"{who} state different validity of transactions in block {disputed}, and no "
+                "majority decides; nothing after it is settled until they agree"
+            )
+        return str(dissents[0])
