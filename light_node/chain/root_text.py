@@ -48,6 +48,22 @@ class RootText:
         """The short form of the hash, as screens and commands show it."""
         return trust.fingerprint(self.hash)
 
+    def encode(self) -> str:
+        """Return the text, in one line."""
+        channel = self.channel.encode("ascii")
+        body = b"".join(
+            (
+                bytes((len(channel),)),
+                channel,
+                self.number.to_bytes(8, "big"),
+                self.hash,
+                _seconds(self.obtained),
+                _seconds(self.expires),
+            )
+        )
+        text = base64.b32encode(body + sha256(body).digest()[:_CHECK_BYTES]).decode("ascii")
+        return PREFIX + text.rstrip("=")
+
     def load(self, config_block: bytes) -> TrustRoot:
         """Return the root whose configuration block this is.
 
@@ -71,19 +87,8 @@ def encode(root: TrustRoot) -> str:
     """Return the text of a root; ``TrustRootError`` for one without dates."""
     if root.obtained is None or root.expires is None:
         raise errors.TrustRootError("the trust root does not say until when it counts")
-    channel = root.config.channel_id.encode("ascii")
-    body = b"".join(
-        (
-            bytes((len(channel),)),
-            channel,
-            root.number.to_bytes(8, "big"),
-            root.hash,
-            _seconds(root.obtained),
-            _seconds(root.expires),
-        )
-    )
-    text = base64.b32encode(body + sha256(body).digest()[:_CHECK_BYTES]).decode("ascii")
-    return PREFIX + text.rstrip("=")
+    told = RootText(root.config.channel_id, root.number, root.hash, root.obtained, root.expires)
+    return told.encode()
 
 
 def decode(text: str) -> RootText:

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from light_node.chain import errors
+from light_node.chain import errors, root_text
 from light_node.chain.agreement import Agreement
 from light_node.chain.recorder import Recorder
 from light_node.chain.sources import Source
@@ -34,6 +34,8 @@ class Shared:
         sources: Sequence[Source],
     ) -> None:
         self.root = root
+        dated = root.anchor.obtained is not None and root.anchor.expires is not None
+        self._root_text = root_text.encode(root.anchor) if dated else ""
         self.store = store
         self.recorder = recorder
         self.clock = clock
@@ -151,6 +153,7 @@ class Shared:
             channel=self.root.config.channel_id,
             trust_root=self.root.fingerprint,
             trust_root_expires=self.root.expires,
+            trust_root_text=self._root_text,
             verified_height=verified,
             agreed_height=agreed,
             valid_height=self.agreement.valid_height,

@@ -72,7 +72,8 @@ class SyncStatus:
     commit hash; None while unknown. ``disputed_block`` is the lowest block on whose flags peers
     disagree and no majority decides, ``dissents`` names those outvoted. ``evidence`` is the file
     kept of a fork, "" if none could be kept, None before. ``newest_at`` is when the tip last moved,
-    to tell quiet from withheld.
+    to tell quiet from withheld. ``trust_root_text`` is the root for others
+    (:mod:`light_node.chain.root_text`), "" where it has no dates.
     """
 
     channel: str
@@ -93,3 +94,4 @@ class SyncStatus:
     fork: Fork | None = None
     evidence: str | None = None
     running: bool = False
+    trust_root_text: str = ""

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
+from light_node.chain.root_text import RootText
 from light_node.market.units import EnergyWh, MoneyWhTick, PriceTick
 from wallet_app.files import data_directory
 from wallet_app.meter import dlt645
@@ -48,6 +49,7 @@ PORTS = (
     PortInfo("/dev/ttyUSB0", "FT232R FTDI", "0403:6001:A50285BI", likely=True),
     PortInfo("/dev/ttyUSB7", "USB Serial WCH CH34x", "1a86:7523:at 1-2", likely=True),
 )
+ROOT_TEXT = RootText("market", 0, bytes(range(32)), DAY, DAY + timedelta(days=180)).encode()
 FLOOR, CAP = PriceTick(3800), PriceTick(11080)
 
 
@@ -210,6 +212,7 @@ def full_view(hour: float = 13.3) -> WalletView:
             channel="market",
             trust_root="9f2c4e1ab07733d1c05e8a44f6b1d290",
             trust_root_expires=now + timedelta(days=180),
+            trust_root_text=ROOT_TEXT,
             height=1243,
             verified_height=1243,
             agreed_height=1242,

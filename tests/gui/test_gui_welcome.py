@@ -14,6 +14,7 @@ from PySide6.QtWidgets import QLabel, QLineEdit, QPushButton, QWidget
 from pytestqt.qtbot import QtBot
 
 from light_node.chain.errors import TrustRootExpired
+from light_node.chain.root_text import RootText
 from light_node.fabric.errors import CaAuthenticationFailed, CaUnavailable
 from wallet_app import i18n
 from wallet_app.gui import settings, start, theme
@@ -42,6 +43,7 @@ from wallet_app.wallets import CertificateEnded
 
 CHECKED: Any = SimpleNamespace(
     fingerprint="AAAA-BBBB-CCCC-DDDD",
+    root=SimpleNamespace(hash=bytes(range(32))),
     profile=SimpleNamespace(
         name="<b>Street</b>\n8",
         channel="market",
@@ -235,6 +237,31 @@ def test_the_fingerprint_must_be_compared_anew_for_every_profile(
     assert not network.compared.isChecked()
     press(wizard, "Continue")
     assert wizard.step is Step.NETWORK
+
+
+def test_the_text_of_the_trust_root_compares_by_itself(qtbot: QtBot, wizard: WelcomeDialog) -> None:
+    network = to_network(qtbot, wizard)
+    wizard.take_profile(Path("a.json"))
+    qtbot.waitUntil(lambda: not wizard.busy)
+    time = datetime(2026, 6, 21, tzinfo=UTC)
+    same = RootText("market", 0, bytes(range(32)), time, time).encode()
+    other = RootText("market", 0, bytes(32), time, time).encode()
+
+    def said() -> str:
+        return " ".join(label.text() for label in network.findChildren(QLabel))
+
+    network.text.setText(other)
+    assert "another trust root: do not use" in said()
+    assert not network.compared.isChecked()
+    assert not network.compared.isEnabled()
+    network.text.setText(same[:-3])
+    assert "mistyped or cut off" in said()
+    assert not network.compared.isChecked()
+    network.text.setText(same.lower())
+    assert "the same configuration block" in said()
+    assert network.compared.isChecked()
+    press(wizard, "Continue")
+    assert isinstance(wizard.page, OrganisationPage)
 
 
 def test_what_a_profile_says_is_plain_text(qtbot: QtBot, wizard: WelcomeDialog) -> None:

@@ -9,8 +9,8 @@ from datetime import UTC, timedelta
 from pathlib import Path
 
 import pytest
-from PySide6.QtCore import QEvent, Qt, QTimer
-from PySide6.QtGui import QImage
+from PySide6.QtCore import QEvent, QPoint, Qt, QTimer
+from PySide6.QtGui import QGuiApplication, QImage
 from PySide6.QtWidgets import (
     QAbstractButton,
     QAbstractScrollArea,
@@ -25,8 +25,9 @@ from PySide6.QtWidgets import (
 )
 from pytestqt.qtbot import QtBot
 
+from light_node.chain import root_text
 from light_node.market.units import EnergyWh, MoneyWhTick, PriceTick
-from tests.gui.fake_source import DAY, FakeSource, full_view
+from tests.gui.fake_source import DAY, ROOT_TEXT, FakeSource, full_view
 from wallet_app import i18n
 from wallet_app.gui import app, settings
 from wallet_app.gui.dialogs import QuoteDialog
@@ -34,6 +35,8 @@ from wallet_app.gui.feed import ALL
 from wallet_app.gui.flow import nodes, split_grid
 from wallet_app.gui.home import HomePage
 from wallet_app.gui.plots import Plot
+from wallet_app.gui.root_sheet import QrCode, RootSheet
+from wallet_app.gui.trust import TrustPage
 from wallet_app.gui.window import MainWindow
 from wallet_app.trading.view import (
     AgentMode,
@@ -480,6 +483,41 @@ def test_the_trust_root_says_when_it_ends(open_window: Open, days: int, expected
     window = open_window(replace(full_view(), trust=TrustView(trust_root_expires=expires)))
     window.open_page("trust")
     assert expected in texts(window.pages["trust"])
+
+
+def test_the_trust_root_is_handed_on_as_text_and_code(qtbot: QtBot, open_window: Open) -> None:
+    window = open_window(full_view())
+    window.open_page("trust")
+    page = window.pages["trust"]
+    assert isinstance(page, TrustPage)
+    assert page.root.hand_on.isVisible()
+    sheet = RootSheet(window, ROOT_TEXT, "ABCD-EFGH-IJKL-MNOP")
+    qtbot.addWidget(sheet)
+    sheet.show()
+    assert root_text.decode(sheet.shown.toPlainText()) == root_text.decode(ROOT_TEXT)
+    sheet.copy.click()
+    assert QGuiApplication.clipboard().text() == ROOT_TEXT
+    code = sheet.findChild(QrCode)
+    assert code is not None
+    image = code.grab().toImage()
+    corner = image.pixelColor(_module(code, 0)), image.pixelColor(_module(code, -1))
+    assert [color.lightness() for color in corner] == [0, 255], "a finder pattern, in its margin"
+
+
+def _module(code: QrCode, number: int) -> QPoint:
+    """The middle of a module on the diagonal of the code; -1 is in the margin."""
+    at = round((4 + number + 0.5) * 5)
+    left = (code.width() - code.sizeHint().width()) // 2
+    top = (code.height() - code.sizeHint().height()) // 2
+    return QPoint(left + at, top + at)
+
+
+def test_without_a_text_there_is_nothing_to_hand_on(open_window: Open) -> None:
+    window = open_window(replace(full_view(), trust=TrustView()))
+    window.open_page("trust")
+    page = window.pages["trust"]
+    assert isinstance(page, TrustPage)
+    assert not page.root.hand_on.isVisible()
 
 
 # ---- flow

@@ -19,9 +19,19 @@ from PySide6.QtWidgets import (
 from wallet_app import format as fmt
 from wallet_app.gui import icons
 from wallet_app.gui.page import Page
+from wallet_app.gui.root_sheet import RootSheet
 from wallet_app.gui.strip import agreeing_organisations, disagreeing_organisations
 from wallet_app.gui.theme import Theme
-from wallet_app.gui.widgets import Card, Facts, IconLabel, Notice, ProofLabel, label, set_tone
+from wallet_app.gui.widgets import (
+    Card,
+    Facts,
+    IconLabel,
+    Notice,
+    ProofLabel,
+    button,
+    label,
+    set_tone,
+)
 from wallet_app.i18n import tr
 from wallet_app.trading.view import Change, PeerView, Proof, TrustView, WalletView
 
@@ -125,10 +135,18 @@ class RootCard(Card):
         self.body.addWidget(self._expiry)
         hint = tr("Compare the fingerprint with what your operator published.")
         self.body.addWidget(label(hint, "small", wrap=True))
+        self._text = ""
+        self.hand_on = button(tr("Hand it on …"), self._hand_on)
+        self.body.addWidget(self.hand_on, 0, Qt.AlignmentFlag.AlignLeft)
         self.body.addStretch(1)
+
+    def _hand_on(self) -> None:
+        RootSheet(self.window(), self._text, self._fingerprint.text()).exec()
 
     def refresh(self, trust: TrustView, now: datetime) -> None:
         """Show ``trust``'s root."""
+        self._text = trust.trust_root_text
+        self.hand_on.setVisible(bool(self._text))
         channel = fmt.foreign(trust.channel, 60)
         self._channel.setText(tr("Channel {name}", name=channel) if channel else fmt.DASH)
         self._fingerprint.setText(_grouped(fmt.foreign(trust.trust_root, 130)) or fmt.DASH)

@@ -22,6 +22,8 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from light_node.chain.errors import TrustRootError
+from light_node.chain.root_text import MAX_TEXT, decode
 from wallet_app import format as fmt
 from wallet_app import i18n, onboarding
 from wallet_app.gui.theme import Theme
@@ -35,7 +37,7 @@ from wallet_app.gui.welcome_parts import (
     password_field,
     plain_card,
 )
-from wallet_app.gui.widgets import Card, Facts, IconLabel, Notice, button, label
+from wallet_app.gui.widgets import Card, Facts, IconLabel, Notice, button, label, set_tone
 from wallet_app.i18n import tr
 from wallet_app.keys.store import KeyPlace, KeyState
 from wallet_app.meter.ports import PortInfo
@@ -118,6 +120,14 @@ class NetworkPage(StepPage):
             "website, or by telephone. Not with one that came with the file."
         )
         self._card.body.addWidget(label(hint, "muted", wrap=True))
+        self.text = QLineEdit()
+        self.text.setMaxLength(MAX_TEXT)
+        self.text.setPlaceholderText(tr("or paste the text of the trust root: LNROOT1:…"))
+        self.text.setAccessibleName(tr("Text of the trust root"))
+        self.text.textChanged.connect(self._hold_against)
+        self._card.body.addWidget(self.text)
+        self._verdict = label("", "small", wrap=True)
+        self._card.body.addWidget(self._verdict)
         self.compared = QCheckBox(tr("I have compared it: it is the same"))
         outlined(self.compared, theme)
         self.compared.setAccessibleName(self.compared.text())
@@ -153,6 +163,28 @@ class NetworkPage(StepPage):
         names = ", ".join(fmt.foreign(o.msp_id, 40) for o in profile.organizations[:6])
         self._organisations.setText(names)
         self._expires.setText(fmt.date(profile.trust_root.expires))
+
+    def _hold_against(self, text: str) -> None:
+        """Compare the profile's root with the text the operator handed out, letter for letter."""
+        self.compared.setEnabled(True)
+        if not text.strip() or self._profile is None:
+            self._verdict.setText("")
+            return
+        try:
+            told = decode(text)
+        except TrustRootError:
+            words, tone = tr("This text is mistyped or cut off: copy it again."), "warning"
+        else:
+            same = told.hash == self._profile.root.hash
+            words, tone = (
+                (tr("The text names the same configuration block as the profile."), "good")
+                if same
+                else (tr("The text names another trust root: do not use this profile."), "error")
+            )
+            self.compared.setChecked(same)
+            self.compared.setEnabled(same)
+        self._verdict.setText(words)
+        set_tone(self._verdict, tone)
 
     def show_file(self, path: Path) -> None:
         """Name the file that is shown."""

@@ -101,6 +101,7 @@ def trust_view(status: SyncStatus) -> TrustView:
         channel=status.channel,
         trust_root=status.trust_root,
         trust_root_expires=status.trust_root_expires,
+        trust_root_text=status.trust_root_text,
         height=status.height,
         verified_height=status.verified_height,
         agreed_height=status.agreed_height,

@@ -150,6 +150,7 @@ class TrustView:
     channel: str = ""
     trust_root: str = ""  # short fingerprint
     trust_root_expires: datetime | None = None
+    trust_root_text: str = ""  # to hand on; "" where there is none
     height: int | None = None  # highest block any peer claims, +1
     verified_height: int | None = None
     agreed_height: int | None = None  # two organisations showed the same header
