@@ -165,6 +165,23 @@ def test_a_test_ends_by_itself_and_its_report_is_kept(
         assert (tmp_path / name).read_bytes().startswith(start)
 
 
+def test_all_meters_are_tested_at_once(page: MeterPage, tmp_path: Path) -> None:
+    page.open_tab("test")
+    page.report.count.setValue(1)
+    page.report.all.setChecked(True)
+    page.report.start.click()
+    page.tick()
+    assert "0 of" in page.report._doing.text()
+    lines = [page._desk.line(view.key) for view in page._desk.views()]
+    for number, line in enumerate(lines):
+        line.take_reading(fake_reading(f"M{number}", import_kwh="5"))
+    page.tick()
+    assert [r.meter_ids for r in page.report.reports] == [[f"M{n}"] for n in range(len(lines))]
+    assert not page.report._facts.isVisible()
+    assert page.report._advice.text().count("\n") == len(lines) - 1
+    assert page.report.start.isVisible()
+
+
 def test_a_question_is_answered_once(page: MeterPage) -> None:
     desk = page._desk
     answers: list[bool] = []

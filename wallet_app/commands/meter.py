@@ -5,9 +5,9 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +56,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         )
         reading.set_defaults(run=run)
     testing = commands.add_parser("test", help="read for a while and report")
-    _add_reading_options(testing)
-    testing.add_argument("--polls", type=int, default=10, metavar="N", help="readings to take")
+    _add_reading_options(testing, several=True)
+    testing.add_argument(
+        "--polls", type=int, default=10, metavar="N", help="readings to take of each meter"
+    )
     testing.add_argument("--csv", metavar="FILE", help="write all readings as a table")
     testing.add_argument("--pdf", metavar="FILE", help="write the report as a document")
     testing.add_argument("--html", metavar="FILE", help="the same document as a web page")
@@ -328,6 +330,8 @@ def _test(arguments: argparse.Namespace) -> int:
     if not 1 <= arguments.polls <= 100_000:
         raise commandline.InputError("--polls must be from 1 to 100000")
     _check_times(arguments)
+    if len(arguments.port) > 1 and arguments.capture:
+        raise commandline.InputError("--capture is for one port at a time")
     for name in (arguments.csv, arguments.html, arguments.pdf):
         if name and not os.access(Path(name).absolute().parent, os.W_OK):  # before a long test
             raise commandline.InputError(
@@ -338,10 +342,8 @@ def _test(arguments: argparse.Namespace) -> int:
         raise commandline.InputError(f"--pdf cannot be written here, --html can: {problem}")
     with _capture(arguments.capture) as tap:
         try:
-            report = reporting.run(
-                arguments.port[0],
-                arguments.protocol,
-                _options(arguments),
+            reports = reporting.run(
+                [_test_place(spec, arguments) for spec in arguments.port],
                 clock=SystemClock(),
                 count=arguments.polls,
                 timeout_s=arguments.timeout + arguments.polls * arguments.interval,
@@ -351,21 +353,30 @@ def _test(arguments: argparse.Namespace) -> int:
         except ValueError as error:
             raise commandline.InputError(str(error)) from error
     if arguments.csv:
-        _write_text(arguments.csv, report.to_csv())
-    _write_document(arguments, report)
+        _write_text(arguments.csv, reporting.table(reports))
+    _write_document(arguments, reports)
+    meters = [meter.to_json() for line in reports for meter in line.meters()]
     if arguments.json:
-        commandline.print_json(report.to_json())
+        commandline.print_json(meters[0] if len(meters) == 1 else {"meters": meters})
     else:
-        _say_report(report.to_json())
-    return commandline.GOOD if report.readings else commandline.NO
+        for number, meter in enumerate(meters):
+            if number:
+                _say("")
+            _say_report(meter)
+    return commandline.GOOD if all(line.readings for line in reports) else commandline.NO
 
 
-def _write_document(arguments: argparse.Namespace, report: reporting.Report) -> None:
-    """Write the report as HTML and PDF where they are wanted."""
+def _test_place(spec: str, arguments: argparse.Namespace) -> reporting.Place:
+    port, protocol, address = _place(spec, arguments)
+    return reporting.Place(port, protocol, replace(_options(arguments), address=address))
+
+
+def _write_document(arguments: argparse.Namespace, reports: Sequence[reporting.Report]) -> None:
+    """Write the reports as HTML and PDF where they are wanted."""
     if not (arguments.html or arguments.pdf):
         return
     i18n.use_language(arguments.language)
-    page = report_html(report)
+    page = report_html(*reports)
     i18n.use_language(i18n.ENGLISH)  # what else is printed stays as it is for programs to read
     if arguments.html:
         _write_text(arguments.html, page)

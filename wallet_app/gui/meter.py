@@ -1,5 +1,6 @@
 """Meters: what is connected, what it says, what goes over the line, and a test to keep."""
 
+import contextlib
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -65,7 +66,8 @@ class MeterPage(Page):
             "muted",
             wrap=True,
         )
-        self.values, self.raw, self.report = ValuesView(), RawView(theme), ReportView()
+        self.values, self.raw = ValuesView(), RawView(theme)
+        self.report = ReportView(self._tested)
         self.search = _SearchView()
         self.tabs = Segmented(
             tr("Show"),
@@ -168,6 +170,14 @@ class MeterPage(Page):
             return self._desk.line(row.line.key)
         except DeskError:
             return None
+
+    def _tested(self) -> list[MeterLine]:
+        """Return the lines a test of all meters is of."""
+        found = []
+        for view in self._desk.views():
+            with contextlib.suppress(DeskError):  # closed a moment ago
+                found += [] if view.replayed else [self._desk.line(view.key)]
+        return found
 
     def _show_chosen(self) -> None:
         row, line = self.table.row_chosen, self._line()

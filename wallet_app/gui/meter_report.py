@@ -1,9 +1,18 @@
 """The field tester's test of a meter: start it, watch it, keep its report."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QFileDialog, QFrame, QHBoxLayout, QSpinBox, QVBoxLayout, QWidget
+from PySide6.QtWidgets import (
+    QCheckBox,
+    QFileDialog,
+    QFrame,
+    QHBoxLayout,
+    QSpinBox,
+    QVBoxLayout,
+    QWidget,
+)
 
 from wallet_app import files
 from wallet_app import format as fmt
@@ -13,22 +22,26 @@ from wallet_app.gui.op import Op
 from wallet_app.gui.widgets import Card, Facts, button, label
 from wallet_app.i18n import tr
 from wallet_app.meter.desk import DeskError, LineView, MeterLine
-from wallet_app.meter.report import Report
+from wallet_app.meter.report import Report, table
 from wallet_app.meter.report_html import report_html
 
 _COUNT = 20
 
 
 class ReportView(QWidget):
-    """A test of the chosen line and the report of the last one; ``said`` is for the notice."""
+    """A test of the chosen line, or of all at once, and the report of the last one.
+
+    ``lines`` gives the lines there are; ``said`` is for the notice.
+    """
 
     said = Signal(str, str)
 
-    def __init__(self) -> None:
+    def __init__(self, lines: Callable[[], list[MeterLine]]) -> None:
         super().__init__()
+        self._lines = lines
         self._line: MeterLine | None = None
-        self._view: LineView | None = None
-        self.report: Report | None = None
+        self._testing: list[MeterLine] = []
+        self.reports: list[Report] = []
         card = Card(tr("Test"))
         row = QHBoxLayout()
         self.count = QSpinBox()
@@ -36,11 +49,13 @@ class ReportView(QWidget):
         self.count.setValue(_COUNT)
         self.count.setMinimumHeight(26)
         self.count.setAccessibleName(tr("Readings to take"))
+        self.all = QCheckBox(tr("All meters at once"))
         self.start = button(tr("Start the test"), self._start, kind="primary")
         self.finish = button(tr("End it now"), self.end)
         self._doing = label("", "muted")
         row.addWidget(label(tr("Readings to take")))
         row.addWidget(self.count)
+        row.addWidget(self.all)
         row.addWidget(self.start)
         row.addWidget(self.finish)
         row.addWidget(self._doing, 1)
@@ -84,45 +99,65 @@ class ReportView(QWidget):
         layout.addWidget(self._result, 1)
         filler = QFrame()
         layout.addWidget(filler, 0)
-        self._show_report(None)
+        self._show_reports([])
+
+    @property
+    def report(self) -> Report | None:
+        """Return the report of the last test's first line."""
+        return self.reports[0] if self.reports else None
 
     def show_line(self, line: MeterLine | None, view: LineView | None) -> None:
-        """Show how the test of ``line`` stands; one that has all its readings ends here."""
-        self._line, self._view = line, view
-        running = view is not None and view.test_wanted > 0
-        self.start.setEnabled(line is not None and not running and not (view and view.replayed))
+        """Show how the test stands; one that has all its readings ends here."""
+        self._line = line
+        views = [each.view() for each in self._testing]
+        if views and all(v.test_done >= v.test_wanted for v in views):
+            self.end()
+        running = bool(self._testing)
+        usable = line is not None and not (view and view.replayed)
+        self.start.setEnabled(not running and (usable or self.all.isChecked()))
         self.start.setVisible(not running)
         self.finish.setVisible(running)
         self.count.setEnabled(not running)
-        if view is None or not running:
+        self.all.setEnabled(not running)
+        if not running:
             self._doing.setText("")
             return
-        self._doing.setText(
-            tr("{done} of {wanted} readings", done=view.test_done, wanted=view.test_wanted)
-        )
-        if view.test_done >= view.test_wanted:
-            self.end()
+        done, wanted = sum(v.test_done for v in views), sum(v.test_wanted for v in views)
+        self._doing.setText(tr("{done} of {wanted} readings", done=done, wanted=wanted))
 
     def _start(self) -> None:
-        if self._line is not None:
-            self._line.start_test(self.count.value())
-            self._show_report(None)
+        chosen = [self._line] if self._line is not None else []
+        self._testing = self._lines() if self.all.isChecked() else chosen
+        for line in self._testing:
+            line.start_test(self.count.value())
+        if self._testing:
+            self._show_reports([])
 
     def end(self) -> None:
         """End the running test and show its report."""
-        if self._line is None:
-            return
-        try:
-            self._show_report(self._line.finish_test())
-        except DeskError as error:
-            self.said.emit(str(error), "warning")
+        lines, self._testing = self._testing, []
+        reports = []
+        for line in lines:
+            try:
+                reports.append(line.finish_test())
+            except DeskError as error:
+                self.said.emit(str(error), "warning")
+        self._show_reports(reports)
 
-    def _show_report(self, report: Report | None) -> None:
-        self.report = report
-        self._result.setVisible(report is not None)
-        self._hint.setVisible(report is None)
-        if report is None:
-            return
+    def _show_reports(self, reports: list[Report]) -> None:
+        self.reports = reports
+        self._result.setVisible(bool(reports))
+        self._hint.setVisible(not reports)
+        meters = [meter for line in reports for meter in line.meters()]
+        one = len(meters) == 1
+        self._facts.setVisible(one)
+        if one:
+            self._show_figures(meters[0])
+        else:
+            lines = [f"{', '.join(m.meter_ids) or m.port}: {m.advice()}" for m in meters]
+            self._advice.setText("\n".join(fmt.foreign(text, 300) for text in lines))
+
+    def _show_figures(self, report: Report) -> None:
         figures = report.to_json()
         self._advice.setText(fmt.foreign(report.advice(), 300))
         texts = {
@@ -152,12 +187,12 @@ class ReportView(QWidget):
 
     def export_document(self, path: Path) -> None:
         """Write the report to ``path``: HTML by its suffix, else PDF."""
-        report = self.report
-        if report is None:
+        reports = self.reports
+        if not reports:
             return
 
         def work() -> None:
-            page = report_html(report)
+            page = report_html(*reports)
             if path.suffix.lower() in (".html", ".htm"):
                 files.write_atomically(path, page.encode())
             else:
@@ -167,9 +202,8 @@ class ReportView(QWidget):
 
     def export_csv(self, path: Path) -> None:
         """Write the report's readings to ``path``."""
-        report = self.report
-        if report is not None:
-            data = report.to_csv().encode()
+        if self.reports:
+            data = table(self.reports).encode()
             self._export(path, Op(self, lambda: files.write_atomically(path, data)))
 
     def _export(self, path: Path, work: Op[None]) -> None:
@@ -181,7 +215,8 @@ class ReportView(QWidget):
 
     def _ask(self, title: str, suffix: str, kinds: str) -> Path | None:
         report = self.report
-        number = report.meter_ids[0] if report and report.meter_ids else "meter"
+        known = report.meter_ids if report and len(self.reports) == 1 else []
+        number = known[0] if len(known) == 1 else "meters" if self.reports[1:] else "meter"
         name = "".join(c for c in number if c.isalnum()) or "meter"
         chosen, _ = QFileDialog.getSaveFileName(
             self, title, str(Path.home() / f"{name}-test{suffix}"), kinds

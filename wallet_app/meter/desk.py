@@ -277,6 +277,7 @@ class MeterLine:
             count,
             adapter=self.adapter,
             limits=self._limits,
+            addresses=self.connection.options.address,
         )
         builder.take_status(self.view().status)
         with self._lock:

@@ -8,8 +8,8 @@ import csv
 import io
 import threading
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from itertools import pairwise
@@ -43,7 +43,8 @@ class Report:
     """What a test brought; times are this machine's.
 
     ``states`` are the changes of the session's state with their times; ``turns`` the newest part
-    of the raw log, ``turns_dropped`` counts what went before.
+    of the raw log, ``turns_dropped`` counts what went before. ``several`` says that more than one
+    meter was asked on this line.
     """
 
     port: str
@@ -58,6 +59,19 @@ class Report:
     states: list[tuple[datetime, MeterStatus]] = field(default_factory=list)
     turns: tuple[Turn, ...] = ()
     turns_dropped: int = 0
+    several: bool = False
+
+    def meters(self) -> list["Report"]:
+        """Return a report for each meter that was asked on the line; counts stay the line's."""
+        if not self.several or len(self.meter_ids) < 2:
+            return [self]
+        parts = []
+        for number in self.meter_ids:
+            mine = [i for i, reading in enumerate(self.readings) if reading.meter_id == number]
+            readings = [self.readings[i] for i in mine]
+            verdicts = [self.verdicts[i] for i in mine if i < len(self.verdicts)]
+            parts.append(replace(self, readings=readings, verdicts=verdicts, several=False))
+        return parts
 
     @property
     def meter_ids(self) -> list[str]:
@@ -139,7 +153,7 @@ class Report:
             return tr("every fifth frame is damaged: wrong speed, or a second program on the line")
         if self.damaged_share > 0.01:
             return tr("frames are damaged now and then: shorten the cable or move the head")
-        if len(self.meter_ids) > 1:
+        if len(self.meter_ids) > 1 and not self.several:
             return tr("more than one meter answered: give the number of the right one")
         if self.rejected():
             return tr("readings contradict each other: see the flags")
@@ -147,10 +161,10 @@ class Report:
 
     def to_csv(self) -> str:
         """Return one row per reading, all values in columns of their own."""
-        keys = sorted({key for reading in self.readings for key in reading.values})
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow([*_COLUMNS, *keys, "raw_hex"])
+        return table([self])
+
+    def rows(self, keys: Sequence[str]) -> Iterator[tuple[list[str], list[str]]]:
+        """Yield (what every reading has, the values of ``keys`` and the bytes) of each reading."""
         for index, reading in enumerate(self.readings):
             offset = clock_offset_s(reading)
             verdict = self.verdicts[index] if index < len(self.verdicts) else None
@@ -167,8 +181,7 @@ class Report:
             ]
             values = [plain(reading.values[k]) if k in reading.values else "" for k in keys]
             cells = [part if index == 5 else _cell(part) for index, part in enumerate(head)]
-            writer.writerow([*cells, *values, reading.raw.hex()])
-        return text.getvalue()
+            yield cells, [*values, reading.raw.hex()]
 
     def ranges(self) -> dict[str, tuple[Decimal, Decimal]]:
         """Return the smallest and largest of every value."""
@@ -179,10 +192,26 @@ class Report:
         return {key: (min(all_), max(all_)) for key, all_ in sorted(found.items())}
 
 
+def table(reports: Sequence[Report]) -> str:
+    """Return the readings of one or several lines as CSV; of several, with port and protocol."""
+    keys = sorted({k for report in reports for reading in report.readings for k in reading.values})
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    several = len(reports) > 1
+    where = ("port", "protocol") if several else ()
+    writer.writerow([*_COLUMNS, *where, *keys, "raw_hex"])
+    for report in reports:
+        place = [_cell(report.port), _cell(report.protocol)] if several else []
+        for head, rest in report.rows(keys):
+            writer.writerow([*head, *place, *rest])
+    return text.getvalue()
+
+
 class ReportBuilder:
     """Makes a report from what a running session says; for the window, which has one running.
 
-    ``done`` is set after ``count`` readings. Its methods are called from the session's thread.
+    ``done`` is set, and ``on_done`` called, after ``count`` readings, of each meter where
+    ``addresses`` names several with commas. Its methods are called from the session's thread.
     """
 
     def __init__(
@@ -194,23 +223,33 @@ class ReportBuilder:
         *,
         adapter: str = "",
         limits: Limits | None = None,
+        addresses: str | None = None,
     ) -> None:
-        self.report = Report(port, PROTOCOLS.get(protocol, protocol), clock.now(), adapter=adapter)
+        meters = len((addresses or "").split(","))
+        name = PROTOCOLS.get(protocol, protocol)
+        self.report = Report(port, name, clock.now(), adapter=adapter, several=meters > 1)
         self.done = threading.Event()
+        self.on_done: Callable[[], None] = lambda: None
         self.log = RawLog(clock, most_turns=4000)
-        self._clock, self.wanted = clock, count
-        self._limits, self._memory = limits or Limits(), Memory()
+        self._clock, self.wanted = clock, count * meters
+        self._limits = limits or Limits()
+        self._memories: dict[str, Memory] = {}
         self._first: MeterStatus | None = None
 
     def take_reading(self, reading: Reading) -> None:
         """Add a reading, judged by the plausibility rules."""
         if self.done.is_set():
             return
-        verdict, self._memory = judge(reading, self._memory, self._limits)
+        # On a line with one meter another number is worth a flag; with several each has its own.
+        which = reading.meter_id if self.report.several else ""
+        memory = self._memories.get(which, Memory())
+        verdict, self._memories[which] = judge(reading, memory, self._limits)
         self.report.readings.append(reading)
         self.report.verdicts.append(verdict)
         if len(self.report.readings) >= self.wanted:
+            self.report.ended = self._clock.now()
             self.done.set()
+            self.on_done()
 
     def take_status(self, status: MeterStatus) -> None:
         """Note the session's state; what it counted before the test does not count."""
@@ -227,56 +266,84 @@ class ReportBuilder:
             self.report.status = status.since(self._first) if self._first else status
         self.log.flush()
         self.report.turns, self.report.turns_dropped = self.log.turns(), self.log.dropped
-        self.report.ended = self._clock.now()
+        self.report.ended = self.report.ended or self._clock.now()
         self.report.stopped_early = not self.done.is_set()
         return self.report
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where to test, and how to reach what is there."""
+
+    port: str
+    protocol: str
+    options: Options = field(default_factory=Options)
+    link: Link | None = None
+
+
 def run(
-    port: str,
-    protocol: str,
-    options: Options,
+    places: Sequence[Place],
     *,
     clock: Clock,
     count: int,
     timeout_s: float,
     interval_s: float = 1.0,
-    link: Link | None = None,
     tap: Callable[[bool, bytes], None] | None = None,
     port_factory: PortFactory = open_port,
     port_list: Callable[[], list[PortInfo]] = ports,
     timing: Timing | None = None,
-) -> Report:
-    """Read ``count`` times (or until ``timeout_s``) and report; ``ValueError`` for bad options."""
-    builder = ReportBuilder(port, protocol, clock, count, adapter=adapter_name(port, port_list()))
+) -> list[Report]:
+    """Read every meter ``count`` times (or until ``timeout_s``), all lines at once; report each.
 
+    ``ValueError`` for bad options.
+    """
+    running: list[tuple[ReportBuilder, MeterSession]] = []
+    for place in places:
+        builder = ReportBuilder(
+            place.port,
+            place.protocol,
+            clock,
+            count,
+            adapter=adapter_name(place.port, port_list()),
+            addresses=place.options.address,
+        )
+        session = MeterSession(
+            place.port,
+            protocol=place.protocol,
+            address=place.options.address,
+            interval_s=interval_s,
+            clock=clock,
+            on_reading=builder.take_reading,
+            on_status=builder.take_status,
+            link=place.link,
+            options=place.options,
+            port_factory=port_factory,
+            port_list=port_list,
+            timing=timing,
+            tap=_both(builder.log, tap),
+        )
+        builder.take_status(session.status)
+        builder.on_done = session.stop  # while the others go on
+        running.append((builder, session))
+    deadline = clock.monotonic() + timeout_s
+    for _, session in running:
+        session.start()
+    try:
+        for builder, _ in running:
+            builder.done.wait(max(0.0, deadline - clock.monotonic()))
+    finally:
+        for _, session in running:
+            session.stop()
+    return [builder.finish(session.status) for builder, session in running]
+
+
+def _both(log: RawLog, tap: Callable[[bool, bytes], None] | None) -> Callable[[bool, bytes], None]:
     def heard(sent: bool, data: bytes) -> None:
-        builder.log(sent, data)
+        log(sent, data)
         if tap is not None:
             tap(sent, data)
 
-    session = MeterSession(
-        port,
-        protocol=protocol,
-        address=options.address,
-        interval_s=interval_s,
-        clock=clock,
-        on_reading=builder.take_reading,
-        on_status=builder.take_status,
-        link=link,
-        options=options,
-        port_factory=port_factory,
-        port_list=port_list,
-        timing=timing,
-        tap=heard,
-    )
-    builder.take_status(session.status)
-    session.start()
-    try:
-        builder.done.wait(timeout_s)
-    finally:
-        session.stop()
-    return builder.finish(session.status)
+    return heard
 
 
 def adapter_name(port: str, known: list[PortInfo]) -> str:

@@ -22,6 +22,7 @@ _STYLE = """
 body { font-family: "Noto Sans", "DejaVu Sans", "Microsoft YaHei", "PingFang SC",
        "WenQuanYi Micro Hei", sans-serif; font-size: 8pt; color: #17212b; }
 h1 { font-size: 17pt; margin-bottom: 2px; color: #0b6e75; }
+h1.meter { font-size: 13pt; margin-top: 24px; }
 h2 { font-size: 11pt; margin-top: 14px; margin-bottom: 4px; }
 p.note { color: #5a6773; font-size: 7.5pt; }
 td, th { padding: 2px 6px; }
@@ -31,13 +32,32 @@ td.hex { font-family: "DejaVu Sans Mono", Consolas, Menlo, monospace; font-size:
 """
 
 
-def report_html(report: Report) -> str:
-    """Return the report as a whole page, in the language in use."""
+def report_html(*reports: Report) -> str:
+    """Return the reports as one page, a section for each meter, in the language in use."""
     title = _text(tr("Meter test report"))
+    meters = [(line, meter) for line in reports for meter in line.meters()]
     parts = [
         f"<!DOCTYPE html><html lang='{language().replace('_', '-')}'><head><meta charset='utf-8'>",
         f"<title>{title}</title><style>{_STYLE}</style></head><body><h1>{title}</h1>",
-        _simulated(report),
+        _simulated(reports),
+    ]
+    if len(meters) == 1:
+        parts += _meter(meters[0][1])
+        parts.append(_section(tr("Raw log"), _raw(reports[0])))
+    else:
+        parts.append(_section(tr("Summary"), _summary(meters)))
+        for place, (_, meter) in enumerate(meters, 1):
+            name = f"{place}. {_name(meter)}"
+            parts += [f"<h1 class='meter'>{_text(name)}</h1>", *_meter(meter)]
+        for line in reports:
+            heading = tr("Raw log of {port}", port=line.port)
+            parts.append(_section(heading, _raw(line, _MOST_TURNS // len(reports))))
+    parts.append(f"<p class='note'>{_text(_meaning(), 600)}</p></body></html>")
+    return "".join(parts)
+
+
+def _meter(report: Report) -> list[str]:
+    return [
         f"<p><b>{_text(report.advice())}</b></p>",
         _section(tr("Identification"), _pairs(_identification(report))),
         _section(tr("Values"), _values(report)),
@@ -45,10 +65,41 @@ def report_html(report: Report) -> str:
         _section(tr("Errors"), _pairs(_errors(report))),
         _section(tr("What was odd"), _odd(report)),
         _section(tr("Readings"), _readings(report)),
-        _section(tr("Raw log"), _raw(report)),
-        f"<p class='note'>{_text(_meaning(), 600)}</p></body></html>",
     ]
-    return "".join(parts)
+
+
+def _name(report: Report) -> str:
+    return ", ".join(report.meter_ids) or report.port
+
+
+def _summary(meters: Sequence[tuple[Report, Report]]) -> str:
+    rows = []
+    for place, (line, meter) in enumerate(meters, 1):
+        figures = meter.to_json()
+        newest = figures["values"]
+        rows.append(
+            (
+                f"{place}. {_name(meter)}",
+                line.port,
+                line.protocol,
+                str(len(meter.readings)),
+                f"{figures['damaged_percent']} %",
+                newest.get("import_kwh", fmt.DASH),
+                newest.get("export_kwh", fmt.DASH),
+                meter.advice(),
+            )
+        )
+    heads = (
+        tr("Meter"),
+        tr("Port"),
+        tr("Protocol"),
+        tr("Readings"),
+        tr("Damaged"),
+        tr("Import, kWh"),
+        tr("Export, kWh"),
+        tr("Result"),
+    )
+    return _table(heads, rows, numbers=(3, 4, 5, 6))
 
 
 def _meaning() -> str:
@@ -58,9 +109,13 @@ def _meaning() -> str:
     )
 
 
-def _simulated(report: Report) -> str:
-    if not any(reading.origin is Origin.SIMULATED for reading in report.readings):
+def _simulated(reports: Sequence[Report]) -> str:
+    readings = [reading for report in reports for reading in report.readings]
+    simulated = sum(reading.origin is Origin.SIMULATED for reading in readings)
+    if not simulated:
         return ""
+    if simulated < len(readings):
+        return f"<p><b>{_text(tr('Some of these meters are simulated, not real ones.'))}</b></p>"
     return f"<p><b>{_text(tr('Read from a simulated meter, not from a real one.'))}</b></p>"
 
 
@@ -165,8 +220,8 @@ def _readings(report: Report) -> str:
     )
 
 
-def _raw(report: Report) -> str:
-    shown = report.turns[:_MOST_TURNS]
+def _raw(report: Report, most: int = _MOST_TURNS) -> str:
+    shown = report.turns[:most]
     if not shown:
         return _none()
     rows = []

@@ -12,7 +12,7 @@ from wallet_app.meter.dialogue import Options
 from wallet_app.meter.events import Proof, Reading
 from wallet_app.meter.plausibility import Verdict
 from wallet_app.meter.rawlog import Turn
-from wallet_app.meter.report import Report, ReportBuilder, run
+from wallet_app.meter.report import Place, Report, ReportBuilder, run, table
 from wallet_app.meter.report_html import report_html
 from wallet_app.meter.session import MeterStatus
 
@@ -77,10 +77,8 @@ def test_run_against_a_simulated_meter():
     meter.period_s = 0.03
     heard: list[bytes] = []
     with MeterTerminal(meter) as terminal:
-        made = run(
-            terminal.port,
-            "sml",
-            Options(),
+        (made,) = run(
+            [Place(terminal.port, "sml")],
             clock=SystemClock(),
             count=3,
             timeout_s=20,
@@ -146,6 +144,43 @@ def test_builder_counts_only_what_came_during_the_test():
 
 
 def test_run_without_a_port_says_why():
-    made = run("/dev/no-such-port", "sml", Options(), clock=SystemClock(), count=1, timeout_s=0.2)
+    (made,) = run([Place("/dev/no-such-port", "sml")], clock=SystemClock(), count=1, timeout_s=0.2)
     assert made.stopped_early
     assert "plug in the adapter" in made.advice()
+
+
+def test_one_report_has_a_section_for_every_meter_of_every_line():
+    from tests.wallet_app.meter.bus import Bus
+    from wallet_app.meter.simulator import meters
+    from wallet_app.meter.simulator.home import HomeState
+    from wallet_app.meter.simulator.terminal import MeterTerminal
+
+    state = HomeState(START, 2000, 500, 0, 0, 12_345_678, 9_999, 231.0)
+    push = meters.make("sml", "7", lambda: state)
+    push.period_s = 0.03  # type: ignore[misc]
+    units = [meters.make("modbus_rtu", n, lambda: state, profile="sdm120") for n in "12"]
+    with MeterTerminal(push) as first, MeterTerminal(Bus(units)) as second:
+        modbus = Place(second.port, "modbus_rtu", Options(address="1,2", profile="sdm120"))
+        reports = run(
+            [Place(first.port, "sml"), modbus],
+            clock=SystemClock(),
+            count=2,
+            timeout_s=30,
+            interval_s=0.05,
+        )
+    assert [len(made.readings) for made in reports] == [2, 4]
+    parts = [part for made in reports for part in made.meters()]
+    numbers = [part.meter_ids for part in parts]
+    assert numbers[1:] == [["sdm120-unit-1"], ["sdm120-unit-2"]]
+    # That two meters take turns on a line is no exchange of the meter.
+    assert all("new_meter" not in part.flags() for part in parts)
+    assert {part.advice() for part in parts} == {"no fault found on the line"}
+    page = report_html(*reports)
+    for number, name in enumerate([numbers[0][0], "sdm120-unit-1", "sdm120-unit-2"], 1):
+        assert f"<h1 class='meter'>{number}. {name}</h1>" in page
+    assert page.count("<h2>Values</h2>") == 3
+    assert page.count(f"<h2>Raw log of {second.port}</h2>") == 1
+    rows = list(csv.DictReader(table(reports).splitlines()))
+    assert [row["port"] for row in rows] == [first.port] * 2 + [second.port] * 4
+    assert [row["meter_id"] for row in rows[2:]] == ["sdm120-unit-1", "sdm120-unit-2"] * 2
+    assert all(row["import_kwh"] and row["raw_hex"] for row in rows)
