@@ -2,17 +2,24 @@
 
 import contextlib
 import os
+import re
 import tempfile
 from pathlib import Path
+
+_SUFFIX = ".new"
+# ``.NAME.RANDOM.new``, and ``.NAME.new`` of earlier versions.
+_TEMPORARY = re.compile(r"\.(?P<name>.+?)(?:\.[a-z0-9_]{8})?\.new", re.DOTALL)
 
 
 def write_atomically(path: Path, data: bytes, *, private: bool = False) -> None:
     """Replace ``path`` by ``data``: temporary file, fsync, rename; ``OSError`` leaves the old file.
 
-    With ``private`` only the owner may read it (where the file system knows owners).
+    With ``private`` only the owner may read it (where the file system knows owners). A kill may
+    leave the temporary file behind: :func:`remove_leftovers`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    prefix = f".{path.name}."
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=_SUFFIX)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
@@ -25,6 +32,30 @@ def write_atomically(path: Path, data: bytes, *, private: bool = False) -> None:
             Path(name).unlink()
         raise
     _sync_directory(path.parent)
+
+
+def rename_durably(path: Path, target: Path) -> None:
+    """Rename within one directory; on the disk when this returns. ``OSError``."""
+    path.replace(target)
+    _sync_directory(target.parent)
+
+
+def remove_durably(path: Path) -> None:
+    """Remove a file, if it is there; gone from the disk when this returns. ``OSError``."""
+    path.unlink(missing_ok=True)
+    _sync_directory(path.parent)
+
+
+def remove_leftovers(folder: Path, names: str) -> None:
+    """Remove what killed :func:`write_atomically` calls left in ``folder``; ``OSError``.
+
+    ``names`` is a regular expression for the whole names of the files that were to be written.
+    The caller sees to it that none of them is being written now.
+    """
+    for path in list(folder.iterdir()) if folder.is_dir() else ():
+        found = _TEMPORARY.fullmatch(path.name)
+        if found and re.fullmatch(names, found["name"]) and path.is_file():
+            path.unlink(missing_ok=True)
 
 
 def _sync_directory(directory: Path) -> None:

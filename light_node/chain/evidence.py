@@ -10,8 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from light_node import jsonio
-from light_node.chain.store import replace_file
+from light_node import files, jsonio
 
 FOLDER = "conflicts"
 MAX_FILES = 100
@@ -59,14 +58,13 @@ def keep(directory: Path, conflict: Conflict) -> Path | None:
     A case that is there already is not written twice. ``OSError`` if the disk refuses.
     """
     folder = directory / FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
     name = "".join(c if c.isalnum() else "-" for c in conflict.organization)[:60]
     path = folder / f"{conflict.number:010}-{name}.json"
     if path.exists():
         return path
     if sum(1 for _ in folder.glob("*.json")) >= MAX_FILES:
         return None
-    replace_file(path, jsonio.canonical_dumps(conflict.to_json()))
+    files.write_atomically(path, jsonio.canonical_dumps(conflict.to_json()))
     return path
 
 

@@ -22,10 +22,9 @@ from typing import Any
 
 from cryptography.x509.oid import NameOID
 
-from light_node import jsonio
+from light_node import files, jsonio
 from light_node.chain import errors, trust, verify
 from light_node.chain.proof import MAX_CONFIGS, decode, follow
-from light_node.chain.store import replace_file
 from light_node.chain.trust import TrustRoot
 from light_node.chain.witnesses import SHOWS, Witness, same_version
 from light_node.fabric.block import MAX_BLOCK_BYTES, Block
@@ -211,14 +210,13 @@ def keep(directory: Path, evidence: ForkEvidence, number: int) -> Path | None:
     ``OSError`` if the disk refuses. The same case is written once.
     """
     folder = directory / FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
     name = "".join(c if c.isalnum() else "-" for c in evidence.organization)[:60]
     path = folder / f"{number:010}-{name}.json"
     if path.exists():
         return path
     if sum(1 for _ in folder.glob("*.json")) >= MAX_FILES:
         return None
-    replace_file(path, evidence.dumps())
+    files.write_atomically(path, evidence.dumps())
     return path
 
 

@@ -9,14 +9,15 @@ them is safe whichever history is the right one: nothing counts as agreed on bef
 organisations that are left agree.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
-from light_node import jsonio
+from light_node import files, jsonio
+from light_node.chain import disk
 from light_node.chain.errors import StoreError
-from light_node.chain.store import replace_file
 
 FILE_NAME = "quarantine.json"
 MAX_ORGANIZATIONS = 1000
@@ -71,24 +72,34 @@ def load(directory: Path) -> dict[str, Case]:
 
 def add(directory: Path, organization: str, case: Case) -> None:
     """Put an organisation into quarantine; the first case stands. ``OSError``, ``StoreError``."""
-    known = load(directory)
-    if organization not in known and len(known) < MAX_ORGANIZATIONS:
-        _save(directory, {**known, organization: case})
+    with _locked(directory):
+        known = load(directory)
+        if organization not in known and len(known) < MAX_ORGANIZATIONS:
+            _save(directory, {**known, organization: case})
 
 
 def release(directory: Path, organization: str) -> bool:
     """Lift a quarantine; False if there was none. ``OSError``, ``StoreError``."""
-    known = load(directory)
-    if known.pop(organization, None) is None:
+    if organization not in load(directory):
         return False
-    _save(directory, known)
-    return True
+    with _locked(directory):
+        known = load(directory)
+        if known.pop(organization, None) is None:
+            return False
+        _save(directory, known)
+        return True
+
+
+def _locked(directory: Path) -> BinaryIO:
+    """Keep other processes from changing it: a running light node and a person may at once."""
+    return disk.acquire_lock(directory / "quarantine.lock", wait=True)
 
 
 def _save(directory: Path, known: Mapping[str, Case]) -> None:
     cases = {name: asdict(case) for name, case in known.items()}
     value = {"version": 1, "organizations": cases}
-    replace_file(directory / FILE_NAME, jsonio.canonical_dumps(value))
+    files.remove_leftovers(directory, re.escape(FILE_NAME))
+    files.write_atomically(directory / FILE_NAME, jsonio.canonical_dumps(value))
 
 
 def _case(value: object) -> Case:

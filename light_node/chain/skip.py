@@ -4,7 +4,7 @@
 header before that block names the one before it, and so on down to the trust root. Verified
 upwards, each signed under the one before, the last becomes the block the header store starts from.
 What is lost is the hash link to the trust root: on a Raft channel one dishonest orderer's signature
-would do. So the newest configuration block counts only if two organisations show the same.
+would do. So the configuration blocks count only if two organisations show the same.
 
 On disk: ``skip/<number>.part`` while they are fetched (kept when it is broken off, and used when it
 is begun again), ``skip/<number>.block`` once the whole chain is verified. It is verified again at
@@ -15,9 +15,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from light_node.chain import errors, trust, verify
+from light_node import files
+from light_node.chain import disk, errors, trust, verify
 from light_node.chain.sources import Source, check_organizations
-from light_node.chain.store import acquire_lock, drop_headers, replace_file
+from light_node.chain.store import drop_headers
 from light_node.chain.trust import TrustRoot
 from light_node.fabric.block import MAX_BLOCK_BYTES, Block
 from light_node.fabric.errors import FabricError
@@ -75,11 +76,12 @@ def skip_ahead(
     try:
         folder = directory / FOLDER
         folder.mkdir(parents=True, exist_ok=True)
-        with acquire_lock(directory / "lock"):
+        with disk.acquire_lock(directory / "lock"):
+            disk.remove_leftovers(directory)
             before = effective_root(directory, root)
             return _skip(directory, root, before, sources, progress)
     except OSError as error:
-        raise errors.StoreError(f"{directory}: {error.strerror}") from error
+        raise disk.refused(str(directory), error) from error
 
 
 def _skip(
@@ -96,7 +98,8 @@ def _skip(
             if not numbers:
                 return before
             _verify(folder, before, newest, numbers)
-            _cross_check(source, sources, verify.parse(_read(_part(folder, numbers[-1]))))
+            for number in numbers:
+                _cross_check(source, sources, verify.parse(_read(_part(folder, number))))
         except FabricError as error:
             refusals.append(f"{source.organization}: {error}")
             continue
@@ -105,10 +108,11 @@ def _skip(
             for file in folder.glob("*.part"):
                 file.unlink()
             continue
-        # In this order a kill leaves a store that starts anew, at worst.
+        # In this order, each on the disk before the next, a kill leaves a store that starts anew,
+        # from one of these at worst.
         drop_headers(directory)
         for number in numbers:
-            _part(folder, number).replace(folder / f"{number:020}.block")
+            files.rename_durably(_part(folder, number), folder / f"{number:020}.block")
         return effective_root(directory, root)
     raise errors.NotVerified(f"no source leads to the newest configuration: {'; '.join(refusals)}")
 
@@ -129,7 +133,7 @@ def _walk(
         if block.number != index:
             raise errors.WrongNumber(block.number, block.hash, index)
         if not file.exists():
-            replace_file(file, raw)
+            files.write_atomically(file, raw)
         numbers.append(index)
         progress(index)
         if index - 1 == before.number:

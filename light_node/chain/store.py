@@ -1,46 +1,36 @@
 """Verified headers on disk: append-only, compact, whole after a kill at any instruction.
 
-``headers.bin`` is a file header and one record of 76 bytes per block after the trust root:
-
-=====  ========================================================================================
-bytes  content (big-endian)
-=====  ========================================================================================
-32     data hash
-32     block hash (SHA-256 of the header's DER)
-8      number of the configuration block in force, as signed
-4      CRC-32 over the block number (8 bytes) and the above
-=====  ========================================================================================
-
-The number follows from the position, the previous hash from the record before. Configuration
-blocks are kept whole in ``configs``, written before the header that needs them. A kill, a full
-disk or lost power can leave a torn tail or records whose configuration is missing: on opening,
-everything from the first bad record on is cut off and fetched again. Files of the store are ours:
-the checksum is against accidents, not against somebody who may write to this disk.
+``headers.bin`` (:mod:`~light_node.chain.header_file`) has 76 bytes per block after the trust root.
+Configuration blocks are kept whole in ``configs``, written before the header that needs them. A
+kill, a full disk or lost power can leave a torn tail or records whose configuration is missing: on
+opening, everything from the first bad record on is cut off and fetched again. What is cut off, and
+what a new trust root rests on, is on the disk before anything is written after it. Files of the
+store are ours: the checksum is against accidents, not against somebody who may write to this disk.
 """
 
 import os
-import struct
-import sys
 import threading
-import zlib
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
-from light_node.chain import errors, trust
+from light_node import files
+from light_node.chain import disk, errors, trust
+from light_node.chain.header_file import (
+    HEADER,
+    RECORD,
+    file_header,
+    is_whole,
+    pack,
+    read_file_header,
+)
 from light_node.chain.received import Received
 from light_node.chain.trust import TrustRoot
 from light_node.chain.verify import TrustedState
 from light_node.fabric.block import block_hash
 from light_node.fabric.channel_config import ChannelConfig
 
-_MAGIC = b"PWHEAD\x00\x01"  # the last byte is the version
-_HEADER = struct.Struct(">8sQ32s32sI")
-_RECORD = struct.Struct(">32s32sQI")
-_BODY = _RECORD.size - 4
-_NUMBER = struct.Struct(">Q")
 _CHECK_CHUNK = 4096  # records read at once when checking
 
 
@@ -73,21 +63,23 @@ class HeaderStore:
         try:
             if not read_only:
                 self._configs.mkdir(parents=True, exist_ok=True)
-                self._lock_file = acquire_lock(directory / "lock")
+                self._lock_file = disk.acquire_lock(directory / "lock")
+                disk.remove_leftovers(directory)
                 _create(directory / "headers.bin", root)
                 self._write_config(root.number, root.config_block)
-            self._file = (directory / "headers.bin").open("rb" if read_only else "r+b", buffering=0)
-            self._first, self._root_hash = _read_file_header(self._file, root, directory)
-            self._count, self._tip = self._check_records(root)
-            if not read_only:
-                self._file.truncate(_HEADER.size + self._count * _RECORD.size)
+            self._load(root, read_only)
+            if root.number > self._first + self._count and not read_only:
+                # Damage cut off the block of a renewed root: what is left proves nothing from it.
+                self._close_file()
+                files.write_atomically(directory / "headers.bin", file_header(root))
+                self._load(root, read_only)
+            self._state = self._load_state(root)
         except OSError as error:
-            self.close()
-            raise errors.StoreError(f"the header store {directory}: {error.strerror}") from error
+            self._let_go()
+            raise disk.refused(f"the header store {directory}", error) from error
         except errors.ChainError:
-            self.close()
+            self._let_go()
             raise
-        self._state = self._load_state(root)
 
     # -- reading --------------------------------------------------------------------------------
 
@@ -135,16 +127,7 @@ class HeaderStore:
         index = self._first if before is None else before.config
         if index == self.state.config.block_number:
             return self.state.config
-        with self._lock:
-            known = self._older_configs.get(index)
-        if known is None:
-            raw = self.config_block(index)
-            if raw is None:
-                return None
-            known = trust.load(raw).config
-            with self._lock:
-                self._older_configs[index] = known
-        return known
+        return self._kept_config(index)
 
     def verify_links(self) -> int:
         """Recompute the hash of every stored header from the trust root on; return how many.
@@ -152,16 +135,16 @@ class HeaderStore:
         ``StoreError`` at the first that does not follow from the one before. Opening checks
         checksums only, which find accidents; this finds whatever was changed.
         """
-        number, tip, at = self._first, self._root_hash, _HEADER.size
-        end = at + self._count * _RECORD.size
+        number, tip, at = self._first, self._root_hash, HEADER.size
+        end = at + self._count * RECORD.size
         while at < end:
             with self._lock:
                 if self._file is None:
                     raise errors.StoreError("the header store is closed")
                 self._file.seek(at)
-                chunk = self._file.read(min(end - at, _CHECK_CHUNK * _RECORD.size))
+                chunk = self._file.read(min(end - at, _CHECK_CHUNK * RECORD.size))
             at += len(chunk)
-            for data_hash, digest, _, _ in _RECORD.iter_unpack(chunk):
+            for data_hash, digest, _, _ in RECORD.iter_unpack(chunk):
                 number += 1
                 if block_hash(number, tip, data_hash) != digest:
                     raise errors.StoreError(
@@ -173,7 +156,7 @@ class HeaderStore:
 
     def size_bytes(self) -> int:
         """Return how much disk the headers take, without the configuration blocks."""
-        return _HEADER.size + self._count * _RECORD.size
+        return HEADER.size + self._count * RECORD.size
 
     # -- writing --------------------------------------------------------------------------------
 
@@ -193,16 +176,14 @@ class HeaderStore:
             pairs = zip(received.data_hashes, received.hashes, strict=True)
             for number, (data_hash, digest) in enumerate(pairs, start=first):
                 config = number if number in configs else config
-                records += _pack(number, data_hash, digest, config)
+                records += pack(number, data_hash, digest, config)
             try:
                 for config_number, raw in configs.items():
                     self._write_config(config_number, raw)
-                self._file.seek(_HEADER.size + self._count * _RECORD.size)
+                self._file.seek(HEADER.size + self._count * RECORD.size)
                 _write_all(self._file, records)
             except OSError as error:
-                raise errors.StoreError(
-                    f"cannot store headers in {self._directory}: {error.strerror}; free some space"
-                ) from error
+                raise disk.refused(f"cannot store headers in {self._directory}", error) from error
             self._count += len(received.hashes)
             self._tip = state.hash
             self._state = state
@@ -217,27 +198,24 @@ class HeaderStore:
                 raise errors.StoreError("the header store is closed")
             count = number - self._first - 1
             try:
-                self._file.truncate(_HEADER.size + count * _RECORD.size)
+                self._file.truncate(HEADER.size + count * RECORD.size)
                 os.fsync(self._file.fileno())
             except OSError as error:
-                raise errors.StoreError(
-                    f"cannot drop headers in {self._directory}: {error.strerror}"
-                ) from error
+                raise disk.refused(f"cannot drop headers in {self._directory}", error) from error
             self._count = count
             self._tip = self.hash(number - 1) or b""
             self._state = TrustedState(config, number - 1, self._tip)
 
     def close(self) -> None:
-        """Flush to the disk and let another process in."""
+        """Flush to the disk and let another process in; ``StoreError`` if flushing fails."""
         with self._lock:
-            if self._file is not None:
-                if self._file.writable():
+            try:
+                if self._file is not None and self._file.writable():
                     os.fsync(self._file.fileno())
-                self._file.close()
-                self._file = None
-            if self._lock_file is not None:
-                self._lock_file.close()  # which releases the lock
-                self._lock_file = None
+            except OSError as error:
+                raise disk.refused(f"cannot flush headers to {self._directory}", error) from error
+            finally:
+                self._let_go()
 
     def __enter__(self) -> "HeaderStore":
         return self
@@ -252,40 +230,62 @@ class HeaderStore:
 
     # -- inside ---------------------------------------------------------------------------------
 
+    def _load(self, root: TrustRoot, read_only: bool) -> None:
+        """Open and check the file; unless ``read_only`` cut it to what is whole."""
+        path = self._directory / "headers.bin"
+        self._file = path.open("rb" if read_only else "r+b", buffering=0)
+        self._first, self._root_hash = read_file_header(self._file, root, self._directory)
+        self._count, self._tip = self._check_records(root)
+        if not read_only:
+            self._file.truncate(HEADER.size + self._count * RECORD.size)
+            # Else lost power could bring back what was cut off, behind records written since.
+            os.fsync(self._file.fileno())
+
+    def _let_go(self) -> None:
+        self._close_file()
+        if self._lock_file is not None:
+            self._lock_file.close()  # which releases the lock
+            self._lock_file = None
+
+    def _close_file(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
     def _record(self, number: int) -> tuple[bytes, bytes, int, int] | None:
         index = number - self._first - 1
         with self._lock:
             if self._file is None or not 0 <= index < self._count:
                 return None
-            self._file.seek(_HEADER.size + index * _RECORD.size)
-            raw = self._file.read(_RECORD.size)
-        if len(raw) != _RECORD.size or not _is_whole(number, raw):
+            self._file.seek(HEADER.size + index * RECORD.size)
+            raw = self._file.read(RECORD.size)
+        if len(raw) != RECORD.size or not is_whole(number, raw):
             raise errors.StoreError(
                 f"the stored header {number} is damaged; delete {self._directory} to fetch anew"
             )
-        fields: tuple[bytes, bytes, int, int] = _RECORD.unpack(raw)
+        fields: tuple[bytes, bytes, int, int] = RECORD.unpack(raw)
         return fields
 
     def _check_records(self, root: TrustRoot) -> tuple[int, bytes]:
         """Return how many records are whole and rest on a kept configuration, and the last hash."""
         assert self._file is not None
-        self._file.seek(_HEADER.size)
+        self._file.seek(HEADER.size)
         count, tip, number = 0, self._root_hash, self._first
         configs = {self._first}
         while True:
-            chunk = self._file.read(_CHECK_CHUNK * _RECORD.size)
-            for start in range(0, len(chunk) - _RECORD.size + 1, _RECORD.size):
-                raw = chunk[start : start + _RECORD.size]
+            chunk = self._file.read(_CHECK_CHUNK * RECORD.size)
+            for start in range(0, len(chunk) - RECORD.size + 1, RECORD.size):
+                raw = chunk[start : start + RECORD.size]
                 number += 1
-                if not _is_whole(number, raw):
+                if not is_whole(number, raw):
                     return count, tip
-                _, digest, config, _ = _RECORD.unpack(raw)
+                _, digest, config, _ = RECORD.unpack(raw)
                 if config not in configs:
                     if config != number or not self._has_config(number, digest):
                         return count, tip
                     configs.add(config)
                 count, tip = count + 1, digest
-            if len(chunk) < _CHECK_CHUNK * _RECORD.size:
+            if len(chunk) < _CHECK_CHUNK * RECORD.size:
                 return count, tip
 
     def _has_config(self, number: int, digest: bytes) -> bool:
@@ -299,6 +299,18 @@ class HeaderStore:
         self._older_configs[number] = loaded.config
         return True
 
+    def _kept_config(self, number: int) -> ChannelConfig | None:
+        with self._lock:
+            known = self._older_configs.get(number)
+        if known is None:
+            raw = self.config_block(number)
+            if raw is None:
+                return None
+            known = trust.load(raw).config
+            with self._lock:
+                self._older_configs[number] = known
+        return known
+
     def _load_state(self, root: TrustRoot) -> TrustedState:
         number = self._first + self._count
         record = self._record(number)
@@ -311,7 +323,11 @@ class HeaderStore:
                 raise errors.StoreError(
                     f"the header store is damaged; delete {self._directory} to fetch anew"
                 )
-        config = root.config if in_force == root.number else self._older_configs[in_force]
+        config = root.config if in_force == root.number else self._kept_config(in_force)
+        if config is None:
+            raise errors.StoreError(
+                f"configuration block {in_force} is missing; delete {self._directory} to fetch anew"
+            )
         return TrustedState(config, number, self._tip)
 
     def _config_path(self, number: int) -> Path:
@@ -321,67 +337,14 @@ class HeaderStore:
         path = self._config_path(number)
         if path.exists() and path.read_bytes() == raw:
             return
-        replace_file(path, raw)
-
-
-def replace_file(path: Path, data: bytes) -> None:
-    """Write ``data`` to ``path``: after a kill the old or the new content, never a part."""
-    temporary = path.with_name(f".{path.name}.new")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+        files.write_atomically(path, raw)
 
 
 def _create(path: Path, root: TrustRoot) -> None:
-    if path.exists() and path.stat().st_size >= _HEADER.size:
+    if path.exists() and path.stat().st_size >= HEADER.size:
         return
     # Absent, or cut off before its own header was complete: nothing is lost.
-    replace_file(path, _file_header(root.number, root.hash, root.config.channel_id))
-
-
-def _file_header(first: int, root_hash: bytes, channel: str) -> bytes:
-    body = _HEADER.pack(_MAGIC, first, root_hash, sha256(channel.encode()).digest(), 0)[:-4]
-    return body + struct.pack(">I", zlib.crc32(body))
-
-
-def _read_file_header(file: BinaryIO, root: TrustRoot, directory: Path) -> tuple[int, bytes]:
-    raw = file.read(_HEADER.size)
-    advice = f"choose another directory or delete {directory}"
-    if len(raw) != _HEADER.size or raw[:6] != _MAGIC[:6]:
-        raise errors.StoreError(f"{directory} holds no header store; {advice}")
-    magic, first, root_hash, channel, crc = _HEADER.unpack(raw)
-    if magic != _MAGIC:
-        raise errors.StoreError(f"the header store is of another version; {advice}")
-    if crc != zlib.crc32(raw[:-4]):
-        raise errors.StoreError(f"the header store is damaged; {advice}")
-    if channel != sha256(root.config.channel_id.encode()).digest():
-        raise errors.StoreError(f"the header store is of another channel; {advice}")
-    if root.hash != root_hash and not _is_later_root(file, first, root):
-        raise errors.StoreError(f"the header store rests on another trust root; {advice}")
-    return first, root_hash
-
-
-def _is_later_root(file: BinaryIO, first: int, root: TrustRoot) -> bool:
-    """Say whether the new root is a block this store has verified: then it stays good."""
-    if root.number <= first:
-        return False
-    file.seek(_HEADER.size + (root.number - first - 1) * _RECORD.size)
-    raw = file.read(_RECORD.size)
-    return _is_whole(root.number, raw) and _RECORD.unpack(raw)[1] == root.hash
-
-
-def _pack(number: int, data_hash: bytes, digest: bytes, config: int) -> bytes:
-    body = _RECORD.pack(data_hash, digest, config, 0)[:_BODY]
-    return body + struct.pack(">I", zlib.crc32(_NUMBER.pack(number) + body))
-
-
-def _is_whole(number: int, raw: bytes) -> bool:
-    if len(raw) != _RECORD.size:
-        return False
-    crc = int.from_bytes(raw[_BODY:], "big")
-    return crc == zlib.crc32(_NUMBER.pack(number) + raw[:_BODY])
+    files.write_atomically(path, file_header(root))
 
 
 def _write_all(file: BinaryIO, data: bytes | bytearray) -> None:
@@ -393,24 +356,4 @@ def _write_all(file: BinaryIO, data: bytes | bytearray) -> None:
 
 def drop_headers(directory: Path) -> None:
     """Forget all headers of a store whose lock the caller holds; configurations stay."""
-    (directory / "headers.bin").unlink(missing_ok=True)
-
-
-def acquire_lock(path: Path) -> BinaryIO:
-    """Return the open lock file of a store, locked until it is closed; ``StoreError`` if in use."""
-    file = path.open("ab")
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        file.close()
-        raise errors.StoreError(
-            f"another light node is using {path.parent}; stop it or choose another directory"
-        ) from error
-    return file
+    files.remove_durably(directory / "headers.bin")

@@ -4,12 +4,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from light_node import commandline
+from light_node import commandline, files
 from light_node.chain import errors, proof, prover, trust
 from light_node.chain.node import LightNode
 from light_node.chain.proof import ProvenTransaction
 from light_node.chain.status import SyncStatus
-from light_node.chain.store import replace_file
 from light_node.clock import SystemClock
 from light_node.commands import node_options
 from light_node.fabric.errors import FabricError
@@ -86,7 +85,7 @@ def _prove(arguments: argparse.Namespace) -> int:
     except errors.ChainError as error:
         raise commandline.InputError(str(error)) from error
     try:
-        replace_file(Path(arguments.out), made.dumps())
+        files.write_atomically(Path(arguments.out), made.dumps())
     except OSError as error:
         raise commandline.InputError(f"cannot write {arguments.out}: {error.strerror}") from error
     return _show(arguments, proven)

@@ -1,18 +1,21 @@
 """The header store: compact, whole after a kill at any write, never two writers."""
 
+import errno
+import os
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from light_node.chain import errors, received, trust, verify
+from light_node.chain import errors, header_file, received, trust, verify
 from light_node.chain import store as stores
 from light_node.chain.store import HeaderStore
 from light_node.chain.trust import TrustRoot
 
 Blocks = Callable[[str, str], list[bytes]]
-HEADER, RECORD = stores._HEADER.size, stores._RECORD.size
+HEADER, RECORD = header_file.HEADER.size, header_file.RECORD.size
 
 
 def fill(store: HeaderStore, raws: Sequence[bytes], *, batch: int = 1) -> None:
@@ -159,7 +162,7 @@ def test_links_can_be_recomputed(tmp_path: Path, raws: list[bytes], root: TrustR
     path = tmp_path / "headers.bin"
     forged = bytearray(path.read_bytes())
     start = HEADER + 4 * RECORD
-    forged[start : start + RECORD] = stores._pack(5, bytes(32), store_hash(raws[5]), 0)
+    forged[start : start + RECORD] = header_file.pack(5, bytes(32), store_hash(raws[5]), 0)
     path.write_bytes(forged)
     with HeaderStore(tmp_path, root) as store:
         assert store.state.number == len(raws) - 1
@@ -279,3 +282,116 @@ def test_blocks_must_be_appended_in_order(
         store.append(first, state)
     with pytest.raises(errors.StoreError, match="closed"):
         store.append(second, after)
+
+
+LEFT = [
+    ".headers.bin.k3_9xq2a.new",
+    ".headers.bin.new",
+    "configs/.0000000011.block.abcdefgh.new",
+    "skip/.00000000000000000011.part.abcdefgh.new",
+    "conflicts/.0000000011-Org1MSP.json.abcdefgh.new",
+    "evidence/.0000000011-Org1MSP.json.abcdefgh.new",
+]
+OTHERS = [
+    ".notes.new",
+    ".headers.bin.ABCDEFGH.new",
+    "headers.bin.new",
+    ".quarantine.json.abcdefgh.new",  # has a lock of its own
+    "configs/.other.abcdefgh.new",
+    "configs/0000000011.block.bak",
+    "other/.headers.bin.abcdefgh.new",
+]
+
+
+def test_opening_removes_what_kills_left_and_nothing_else(
+    tmp_path: Path, raws: list[bytes], root: TrustRoot
+) -> None:
+    for name in LEFT + OTHERS:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"half")
+    (tmp_path / "configs" / ".0000000012.block.abcdefgh.new").mkdir()
+    with pytest.raises(errors.StoreError), HeaderStore(tmp_path, root, read_only=True):
+        pass
+    assert all((tmp_path / name).exists() for name in LEFT)
+    with HeaderStore(tmp_path, root) as store:
+        fill(store, raws)
+    assert [name for name in LEFT if (tmp_path / name).exists()] == []
+    assert [name for name in OTHERS if not (tmp_path / name).exists()] == []
+
+
+def test_damage_below_a_renewed_root_starts_anew_from_it(
+    tmp_path: Path, raws: list[bytes], root: TrustRoot
+) -> None:
+    renewed = trust.load(raws[11])
+    with HeaderStore(tmp_path, root) as store:
+        fill(store, raws)
+    path = tmp_path / "headers.bin"
+    damaged = bytearray(path.read_bytes())
+    damaged[HEADER + 3 * RECORD] ^= 1
+    path.write_bytes(damaged)
+    for _ in range(2):
+        with HeaderStore(tmp_path, renewed) as store:
+            assert (store.first, store.state.hash) == (11, renewed.hash)
+    with HeaderStore(tmp_path, renewed) as store:
+        fill(store, raws)
+        assert store.state.number == len(raws) - 1
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [(errno.ENOSPC, "free some space"), (errno.EROFS, "make the disk writable")],
+)
+@pytest.mark.parametrize("step", ["os.fsync", "os.replace", "os.open", "os.mkdir", "io.open"])
+def test_a_disk_that_refuses_is_said_and_loses_nothing(
+    tmp_path: Path,
+    raws: list[bytes],
+    root: TrustRoot,
+    monkeypatch: pytest.MonkeyPatch,
+    step: str,
+    number: int,
+    advice: str,
+) -> None:
+    """Whatever is refused, from the opening of a new store to the writing of a configuration."""
+    with HeaderStore(tmp_path / "kept", root) as store:
+        fill(store, raws[:11])
+    module, name = step.split(".")
+    honest = getattr(sys.modules[module], name)
+
+    def refuse(target: Any, *arguments: Any, **options: Any) -> Any:
+        writes = step != "io.open" or "b" in (arguments[:1] or ("",))[0].replace("rb", "")
+        if writes:
+            raise OSError(number, os.strerror(number))
+        return honest(target, *arguments, **options)
+
+    with HeaderStore(tmp_path / "kept", root) as store:
+        with monkeypatch.context() as patch:
+            patch.setattr(step, refuse)
+            with pytest.raises(errors.StoreError, match=advice):
+                HeaderStore(tmp_path / "new", root)
+            if step in ("os.fsync", "os.replace", "os.open"):
+                with pytest.raises(errors.StoreError, match=advice):
+                    fill(store, raws)
+                assert store.state.number == 10
+        fill(store, raws)
+    with HeaderStore(tmp_path / "kept", root) as store:
+        assert store.state.number == len(raws) - 1
+    with HeaderStore(tmp_path / "new", root) as store:
+        fill(store, raws)
+        assert store.state.number == len(raws) - 1
+
+
+def test_a_flush_that_fails_is_said_and_lets_others_in(
+    tmp_path: Path, raws: list[bytes], root: TrustRoot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = HeaderStore(tmp_path, root)
+    fill(store, raws)
+
+    def fail(descriptor: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", fail)
+        with pytest.raises(errors.StoreError, match="cannot flush headers"):
+            store.close()
+    with HeaderStore(tmp_path, root) as again:
+        assert again.state.number == len(raws) - 1

@@ -1,0 +1,62 @@
+"""The folder of a light node on disk: who may write, what a kill left behind, what is wrong."""
+
+import errno
+import sys
+from pathlib import Path
+from typing import BinaryIO
+
+from light_node import files
+from light_node.chain import errors
+
+# Folder below the store's, and the names of the files that are replaced whole in it. All of them
+# are written by whoever holds the store's lock; quarantine.json has a lock of its own.
+_REPLACED = {
+    "": r"headers\.bin",
+    "configs": r"\d{10,20}\.block",
+    "skip": r"\d{20}\.part",
+    "conflicts": r"\d{10,20}-.*\.json",
+    "evidence": r"\d{10,20}-.*\.json",
+}
+_ADVICE = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space, your quota is used up",
+    errno.EROFS: "make the disk writable or choose another directory",
+    errno.EACCES: "give this user the right to write there or choose another directory",
+    errno.EPERM: "give this user the right to write there or choose another directory",
+}
+
+
+def refused(doing: str, error: OSError) -> errors.StoreError:
+    """Return the error for a disk that refused ``doing``, with what to do about it if known."""
+    advice = _ADVICE.get(error.errno or 0)
+    said = f"{doing}: {error.strerror or error}"
+    return errors.StoreError(f"{said}; {advice}" if advice else said)
+
+
+def remove_leftovers(directory: Path) -> None:
+    """Remove temporary files of kills; the caller holds the store's lock. ``OSError``."""
+    for folder, names in _REPLACED.items():
+        files.remove_leftovers(directory / folder, names)
+
+
+def acquire_lock(path: Path, *, wait: bool = False) -> BinaryIO:
+    """Return an open lock file, locked until it is closed; ``StoreError`` if it is in use.
+
+    With ``wait`` until its holder lets go (on Windows at most ten seconds).
+    """
+    file = path.open("ab")
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        raise errors.StoreError(
+            f"another light node is using {path.parent}; stop it or choose another directory"
+        ) from error
+    return file
