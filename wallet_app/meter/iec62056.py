@@ -39,6 +39,7 @@ _SET = re.compile(
 _MORE_VALUES = re.compile(r"(?:\([^()]*\))+")
 _NUMBER = re.compile(r"([+-]?\d{1,12}(?:\.\d{1,9})?)(?:\*([A-Za-z0-9]{0,6}))?")
 _METER_NUMBERS = ("0.0.0", "C.1.0", "96.1.0", "96.1.255")
+_ELECTRICITY = (None, "0", "1")  # A: none, abstract, electricity
 _DEFAULT_UNITS = {"energy": "kWh", "power": "kW", "voltage": "V", "current": "A"}
 
 
@@ -233,18 +234,26 @@ def _set(match: re.Match[str]) -> _Set:
     return _Set((a, b), f"{c}.{d}.{last}", shown, current, groups[1:-1].split(")("))
 
 
+def _channel(sets: Sequence[_Set]) -> Sequence[str | None]:
+    """Return which channels (B) are the meter's own: 0 or none; 1 where it numbers itself so."""
+    measured = {each.channel[1] for each in sets if obis.quantity(each.code)}
+    return (None, "0", "1") if measured == {"1"} else (None, "0")
+
+
 def _decode(
     ident: Frame, raw: bytes, text: bytes, proof: Proof, at: int
 ) -> tuple[Frame, *tuple[Problem, ...]]:
     values: list[Value] = []
     found: dict[str, Decimal | None] = {}
     strings: dict[str, str] = {}
-    for each in _sets(text):
-        if not each.current:
-            continue
+    sets = [each for each in _sets(text) if each.current]
+    channel = _channel(sets)
+    for each in sets:
+        if each.channel[0] not in _ELECTRICITY or each.channel[1] not in channel:
+            continue  # another meter, on a channel of its own
         strings.setdefault(each.code, each.parts[0].strip())
         kind = obis.quantity(each.code)
-        if not kind or each.channel[0] not in (None, "1") or each.channel[1] not in (None, "0"):
+        if not kind or each.channel[0] == "0":
             continue
         number = _NUMBER.fullmatch(each.parts[0].strip())
         value = None
