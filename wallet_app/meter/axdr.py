@@ -49,7 +49,8 @@ def printable(value: str | bytes) -> str:
         if not (value and all(0x20 < byte < 0x7F for byte in value)):
             return value.hex()
         value = value.decode("ascii")
-    return "".join(character if character.isprintable() else "?" for character in value)
+    shown = value.rstrip("\x00")
+    return "".join(character if character.isprintable() else "?" for character in shown)
 
 
 class Cursor:

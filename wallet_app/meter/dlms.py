@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, TypeGuard
 
-from wallet_app.meter import ciphering, mbus, obis
+from wallet_app.meter import ciphering, dlms_places, mbus, obis
 from wallet_app.meter.axdr import UNITS, Cursor, DlmsError, Item, clock, printable
 from wallet_app.meter.dlms_get import Answers
 from wallet_app.meter.events import Event, Frame, Problem, Proof, StreamParser, Value
@@ -25,20 +25,8 @@ _FRAME_START = re.compile(rb"[\x68\x7e]")
 _CIPHERED_TAGS = (*range(0xC8, 0xD8), 0xDC, 0xDD)
 
 _METER_NUMBERS = ("0-0:96.1.0", "0-0:96.1.1", "1-1:0.0.5", "0-0:42.0.0", "1-0:0.0.0")
-_PLACES_OF_ONE = ("1.7.0",)
-_PLACES_HEAD = ("", "meter_id", "", "1.7.0", "2.7.0", "", "")
-_PLACES_TAIL = ("clock", "1.8.0", "2.8.0", "", "")
-_KAIFA = {
-    1: _PLACES_OF_ONE,
-    9: (*_PLACES_HEAD, "31.7.0", "32.7.0"),
-    13: (*_PLACES_HEAD, "31.7.0", "51.7.0", "71.7.0", "32.7.0", "52.7.0", "72.7.0"),
-}
-_KAIFA |= {14: _KAIFA[9] + _PLACES_TAIL, 18: _KAIFA[13] + _PLACES_TAIL}
-_VIENNA = ("clock", "1.8.0", "2.8.0", "", "", "1.7.0", "2.7.0", "", "")
-# Powers of ten to kWh, W, A and V where a list has no scalers.
-_KAIFA_SHIFT = {"energy": -3, "power": 0, "current": -3, "voltage": -1}
 _KAMSTRUP_SHIFT = {"energy": -2, "power": 0, "current": -2, "voltage": 0}
-_PLAIN_SHIFT = {"energy": -3, "power": 0}
+_MOST_VOLTS = 1000
 _MOST_SCALE = 20
 
 
@@ -264,10 +252,14 @@ def _shifts(item: Item, entries: Sequence[tuple[str, Item, Sequence[Item]]]) -> 
         # Meters behind current transformers (type 685…) count mA.
         types = [v for code, v, _ in entries if code == "1-1:96.1.1" and isinstance(v, str)]
         behind = any(kind.startswith("685") for kind in types)
-        return {**_KAMSTRUP_SHIFT, "current": -3 if behind else -2}
+        volts = (v for code, v, _ in entries if code.endswith((":32.7.0", ":52.7.0", ":72.7.0")))
+        # Newer firmware counts hundredths of a volt.
+        fine = any(isinstance(v, int) and v > _MOST_VOLTS for v in volts)
+        shifts = {"current": -3 if behind else -2, "voltage": -2 if fine else 0}
+        return {**_KAMSTRUP_SHIFT, **shifts}
     if any(value in ("KFM_001", b"KFM_001") for _, value, _ in entries):
-        return dict(_KAIFA_SHIFT)
-    return dict(_PLAIN_SHIFT)
+        return dict(dlms_places.KAIFA_SHIFT)
+    return dict(dlms_places.PLAIN_SHIFT)
 
 
 def _described(item: Item) -> list[tuple[str, Item, Sequence[Item]]] | None:
@@ -378,21 +370,14 @@ def _number_behind(last: Item, push: _Push) -> None:
 
 
 def _by_place(items: list[Item], push: _Push) -> None:
-    """Read lists without codes: Kaifa's, and those of Vienna's grid, whose first item is a time."""
-    shifts, places = _KAIFA_SHIFT, _KAIFA.get(len(items), ())
-    first = items[0] if items else None
-    if isinstance(first, bytes) and clock(first) and all(isinstance(i, int) for i in items[1:]):
-        shifts, places = _PLAIN_SHIFT, _VIENNA if len(items) == len(_VIENNA) else ()
-    elif len(items) > 1 and not (isinstance(first, bytes | str) and _is_kaifa(first)):
+    """Read a list without codes."""
+    known = dlms_places.layout(items)
+    if known is None:
         return
-    for code, item in zip(places, items, strict=False):
-        if code == "meter_id" and isinstance(item, str | bytes):
+    for code, item in zip(known.places, items, strict=False):
+        if code == dlms_places.METER and isinstance(item, str | bytes):
             push.strings["0-0:96.1.0"] = printable(item)
-        elif code == "clock" and isinstance(item, bytes):
+        elif code == dlms_places.CLOCK and isinstance(item, bytes):
             push.clock = clock(item) or push.clock
         elif isinstance(item, int) and (kind := obis.quantity(code)):
-            push.found[code] = Decimal(item).scaleb(shifts[kind])
-
-
-def _is_kaifa(first: bytes | str) -> bool:
-    return printable(first).startswith("KFM")
+            push.found[code] = Decimal(item).scaleb(known.shifts[kind])

@@ -274,3 +274,70 @@ def test_viennas_lists_have_no_codes_and_are_not_kaifas():
     # As many values, but of neither maker: they mean nothing.
     events = parse(hdlc(LLC + flat(text("OTHER_1"), *energies, *powers)))
     assert not [e for e in events if isinstance(e, Frame) and e.normalized]
+
+
+def octets(value: bytes) -> bytes:
+    return b"\x09" + bytes((len(value),)) + value
+
+
+ISKRA = [octets(b"ISK1030771234567"), octets(b"16820005")]
+
+
+@pytest.mark.parametrize(
+    ("items", "expected"),
+    [
+        (  # Iskra, powers
+            [*ISKRA, u32(1393), u32(0), u32(0), u32(738), u16(2379), u16(2380), u16(2296), u16(103),
+             u16(125), u16(597), u32(16), u32(51), u32(1326), u32(0), u32(0), u32(0)],
+            {"power_w": "1393", "voltage_l3_v": "229.6", "current_l1_a": "1.03",
+             "power_l3_w": "1326", "meter_id": "16820005"},
+        ),
+        (  # Iskra, energies
+            [*ISKRA, b"\x16\x01", octets(b"\x00\x01"), u32(52837), u32(13593), u32(39244),
+             u32(177927), u32(78615), u32(99312), u32(7), u32(8)],
+            {"import_kwh": "52.837", "import_t2_kwh": "39.244", "export_t1_kwh": "78.615"},
+        ),
+        (  # Iskra, an older kind
+            [*ISKRA, u16(2379), u16(2380), u16(2296), u16(103), u16(125), u16(597), u32(100),
+             u32(400), u32(0), u32(0)],
+            {"power_w": "-300", "voltage_l1_v": "237.9", "current_l3_a": "5.97"},
+        ),
+        (  # Iskra in Croatia
+            [octets(b"92029691"), octets(bytes(4)), octets(bytes(5)), u32(7088218), u32(4945434),
+             u32(2142784), u32(5742921), u32(51016), u32(1568471), *[u32(9)] * 4, u32(382), u32(0),
+             u16(889), u32(127), u32(189), u32(65), u32(0), u32(0), u32(0), u16(2388), u16(2357),
+             u16(2377), u16(55), u16(89), u16(77), *[u32(1)] * 5],
+            {"import_kwh": "7088.218", "power_w": "382", "power_l2_w": "189",
+             "current_l1_a": "0.55", "voltage_l2_v": "235.7", "meter_id": "92029691"},
+        ),
+        (  # Landis+Gyr in Switzerland
+            [*[u16(236)] * 3, u16(0), u16(46), u16(26), u32(125), u32(0), u32(27881149), u32(7619),
+             u16(400), u16(3), u16(288), octets(b"30137181")],
+            {"import_kwh": "27881.149", "export_kwh": "7.619", "voltage_l1_v": "236",
+             "current_l2_a": "0.46", "power_w": "125", "meter_id": "30137181"},
+        ),
+    ],
+)  # fmt: skip
+def test_lists_without_codes_go_by_their_makers_places(
+    items: list[bytes], expected: dict[str, str]
+):
+    found = reading(parse(hdlc(LLC + flat(*items))))
+    assert {key: found.get(key) for key in expected} == expected
+    # Of another length they are unknown, and nothing is guessed.
+    events = parse(hdlc(LLC + flat(*items, u32(1))))
+    assert not [e for e in events if isinstance(e, Frame) and e.normalized]
+
+
+def test_kamstrups_finer_volts():
+    def kamstrup(volts: int) -> str:
+        items = [text("Kamstrup_V0001"), obis("1-1:32.7.0"), u16(volts)]
+        return reading(parse(hdlc(LLC + flat(*items))))["voltage_l1_v"]
+
+    assert kamstrup(223) == "223"
+    assert kamstrup(22314) == "223.14"
+
+
+def test_numbers_filled_up_with_zeros():
+    number = obis("0-0:96.1.0") + b"\x0a\x0c13943597" + bytes(4)
+    item = b"\x02\x02" + number
+    assert reading(parse(hdlc(LLC + flat(item, ENERGY))))["meter_id"] == "13943597"
