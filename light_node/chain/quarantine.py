@@ -90,6 +90,12 @@ def release(directory: Path, organization: str) -> bool:
         return True
 
 
+def tidy(directory: Path) -> None:
+    """Remove what kills left behind while it was written; ``OSError``, ``StoreError``."""
+    with _locked(directory):
+        files.remove_leftovers(directory, re.escape(FILE_NAME))
+
+
 def _locked(directory: Path) -> BinaryIO:
     """Keep other processes from changing it: a running light node and a person may at once."""
     return disk.acquire_lock(directory / "quarantine.lock", wait=True)
@@ -98,7 +104,6 @@ def _locked(directory: Path) -> BinaryIO:
 def _save(directory: Path, known: Mapping[str, Case]) -> None:
     cases = {name: asdict(case) for name, case in known.items()}
     value = {"version": 1, "organizations": cases}
-    files.remove_leftovers(directory, re.escape(FILE_NAME))
     files.write_atomically(directory / FILE_NAME, jsonio.canonical_dumps(value))
 
 

@@ -58,6 +58,7 @@ class ChainSync:
         check_organizations(sources)
         recorder = Recorder(directory, root, store, clock, reporter)
         self._shared = shared = Shared(root, store, recorder, clock, sources)
+        quarantine.tidy(directory)
         cases = quarantine.load(directory)
         for tracker in shared.trackers:
             case = cases.get(tracker.organization)

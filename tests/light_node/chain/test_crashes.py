@@ -1,0 +1,333 @@
+"""A kill, or lost power, after every system call that changes the light node's folder.
+
+What may be left is simulated (:mod:`simulated_disk`). From each the store must open, hold what was
+promised and nothing that was not verified, and come to the same end as without the crash.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from light_node.chain import (
+    evidence,
+    follower,
+    fork_evidence,
+    quarantine,
+    received,
+    skip,
+    trust,
+    verify,
+)
+from light_node.chain.store import HeaderStore
+from light_node.chain.sync import ChainSync
+from light_node.clock import SystemClock
+from light_node.fabric.block import without_data
+from tests.light_node.chain.simulated_disk import Folder, Recording, lay_out
+
+Record = Callable[[str], Recording]
+
+
+@pytest.fixture
+def patch() -> Iterator[pytest.MonkeyPatch]:
+    with pytest.MonkeyPatch.context() as context:
+        yield context
+
+
+@pytest.fixture
+def record(tmp_path: Path, patch: pytest.MonkeyPatch) -> Record:
+    return lambda name: Recording(tmp_path / name, patch)
+
+
+def crashes(
+    recording: Recording, patch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[tuple[Path, Any, str]]:
+    """Yield a folder for every crash, what was promised before it, and what happened, in words."""
+    patch.undo()
+    patch.setattr("os.fsync", lambda descriptor: None)  # only to be quick
+    seen: set[Any] = set()
+    for done, lost, left in recording.crashes():
+        promised = recording.promised(done, lost)
+        key = (promised, frozenset(left.items()))
+        if key in seen:
+            continue
+        seen.add(key)
+        last = recording.steps[done - 1] if done else None
+        text = f"{'lost power' if lost else 'kill'} after step {done}: {last}"[:300]
+        yield lay_out(tmp_path / f"crash-{len(seen)}", left), promised, text
+
+
+def fill(store: HeaderStore, raws: Sequence[bytes], batch: int = 3) -> None:
+    todo = raws[store.state.height :]
+    for at in range(0, len(todo), batch):
+        state, found = received.verify_received(store.state, todo[at : at + batch])
+        store.append(found, state)
+
+
+def contents(folder: Path) -> Folder:
+    """All files but locks, which are empty."""
+    files = (p for p in sorted(folder.rglob("*")) if p.is_file() and not p.name.endswith("lock"))
+    return {str(p.relative_to(folder)): p.read_bytes() for p in files}
+
+
+@pytest.fixture
+def history(bft_channel: Any) -> list[bytes]:
+    """Ten blocks, two of them configurations."""
+    bft_channel.extend(3)
+    bft_channel.add_config()
+    bft_channel.extend(2)
+    bft_channel.add_config()
+    bft_channel.extend(2)
+    return [without_data(raw) for raw in bft_channel.raw]
+
+
+# -- headers ------------------------------------------------------------------------------------
+
+
+def test_headers(
+    history: list[bytes], record: Record, patch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    root = trust.load(history[0])
+    hashes = [verify.parse(raw).hash for raw in history]
+    recording = record("store")
+    for upto in (5, 6, len(history)):
+        with HeaderStore(recording.base, root) as store:
+            recording.mark(store.state.number, power=True)
+            for height in range(store.state.height, upto, 2):
+                fill(store, history[: min(height + 2, upto)], batch=2)
+                recording.mark(store.state.number)
+        recording.mark(upto - 1, power=True)
+    expected, tried = contents(recording.base), 0
+    for folder, promised, text in crashes(recording, patch, tmp_path):
+        tried += 1
+        with HeaderStore(folder, root) as store:
+            number = store.state.number
+            assert number >= (promised or 0), text
+            assert [store.hash(n) for n in range(number + 1)] == hashes[: number + 1], text
+            assert store.state.config.sequence == (number >= 4) + (number >= 7), text
+            fill(store, history)
+        assert contents(folder) == expected, text
+    assert tried > 100
+
+
+def test_headers_that_were_dropped_do_not_come_back(
+    bft_channel: Any, record: Record, patch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A record says its number, not its history: old ones behind new ones would go unnoticed."""
+    bft_channel.extend(4)
+    other = bft_channel.fork(4)
+    other.add([other.envelope("another")])
+    other.extend(2)
+    bft_channel.extend(4)
+    root, left, right = bft_channel.root, bft_channel.raw, other.raw
+    histories = [[verify.parse(raw).hash for raw in raws] for raws in (left, right)]
+    base = tmp_path / "store"
+    with HeaderStore(base, root) as store:
+        fill(store, left)
+    recording = record("store")
+    with HeaderStore(base, root) as store:
+        store.drop_from(4)
+        recording.mark("dropped", power=True)
+        fill(store, right[:6])
+    with HeaderStore(base, root) as store:
+        fill(store, right)
+    expected, tried = contents(base), 0
+    for folder, promised, text in crashes(recording, patch, tmp_path):
+        tried += 1
+        with HeaderStore(folder, root) as store:
+            found = [store.hash(n) for n in range(store.state.height)]
+            allowed = histories[1:] if promised else histories
+            assert found in [hashes[: len(found)] for hashes in allowed], text
+            assert len(found) >= 4, text
+            assert store.verify_links() == len(found) - 1, text
+            store.drop_from(4)
+            fill(store, right)
+        assert contents(folder) == expected, text
+    assert tried > 10
+
+
+# -- who lied -----------------------------------------------------------------------------------
+
+
+def test_quarantine(record: Record, patch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Who was shut out when the call returned stays so; a crash lets nobody else in or out."""
+    cases = {o: quarantine.Case(3, "2026-06-21T12:00:00+00:00", f"{o}.json") for o in "ABC"}
+    recording = record("node")
+    states: list[dict[str, quarantine.Case]] = [{}]
+    for organization, case in cases.items():
+        quarantine.add(recording.base, organization, case)
+        states.append(quarantine.load(recording.base))
+        recording.mark(len(states) - 1, power=True)
+    assert quarantine.release(recording.base, "B")
+    states.append(quarantine.load(recording.base))
+    recording.mark(len(states) - 1, power=True)
+    for folder, promised, text in crashes(recording, patch, tmp_path):
+        found = quarantine.load(folder)
+        assert found in states[promised or 0 : (promised or 0) + 2], text
+        for organization, case in cases.items():
+            quarantine.add(folder, organization, case)
+        assert quarantine.load(folder) == cases, text
+        quarantine.tidy(folder)
+        assert list(contents(folder)) == [quarantine.FILE_NAME], text
+
+
+def test_evidence_and_reports(
+    bft_channel: Any, record: Record, patch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    bft_channel.extend(1)
+    other = bft_channel.fork(2)
+    other.add([other.envelope("another")])
+    bft_channel.extend(1)
+    ours, theirs = without_data(bft_channel.raw[2]), without_data(other.raw[2])
+    now, root = datetime(2026, 6, 21, 12, tzinfo=UTC), bft_channel.root
+    report = evidence.Conflict(
+        "testch", 2, "Org3MSP", "x:1", now, "why", b"h", ours, theirs, root.hash
+    )
+    proof = fork_evidence.ForkEvidence(
+        "testch", bft_channel.raw[0], (), ours, theirs, "Org3MSP", "x:1", now.isoformat()
+    )
+
+    def keep(folder: Path) -> Iterator[str]:
+        for path in (evidence.keep(folder, report), fork_evidence.keep(folder, proof, 2)):
+            assert path is not None
+            yield str(path.relative_to(folder))
+
+    recording = record("node")
+    kept: list[str] = []
+    for name in keep(recording.base):
+        kept.append(name)
+        recording.mark(tuple(kept), power=True)
+    expected = contents(recording.base)
+    for folder, promised, text in crashes(recording, patch, tmp_path):
+        for name in (*(promised or ()), *(n for n in expected if (folder / n).exists())):
+            assert (folder / name).read_bytes() == expected[name], text
+        assert list(keep(folder)) == kept, text
+        with HeaderStore(folder, root):
+            pass
+        assert {n: d for n, d in contents(folder).items() if n in expected} == expected, text
+        assert not list(folder.rglob("*.new")), text
+
+
+# -- skipping ahead -----------------------------------------------------------------------------
+
+
+def test_skipping_ahead(
+    bft_channel: Any,
+    make_source: Any,
+    history: list[bytes],
+    record: Record,
+    patch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    root, raws = bft_channel.root, bft_channel.raw
+    sources = [make_source(o, raws) for o in ("Org1MSP", "Org2MSP")]
+    base = tmp_path / "store"
+    with HeaderStore(base, root) as store:
+        fill(store, history[:3])
+    recording = record("store")
+    start = skip.skip_ahead(base, root, sources)
+    assert start.number == 7
+    recording.mark(7, power=True)
+    with HeaderStore(base, start) as store:
+        fill(store, history)
+    expected = contents(base)
+    for folder, promised, text in crashes(recording, patch, tmp_path):
+        found = skip.effective_root(folder, root)
+        assert found.number in ([7] if promised else [0, 4, 7]), text
+        with HeaderStore(folder, found) as store:
+            tip = verify.parse(history[store.state.number])
+            assert store.state.hash == tip.hash, text
+            fill(store, history)
+        again = skip.skip_ahead(folder, root, sources)
+        assert (again.hash, again.path) == (start.hash, start.path), text
+        with HeaderStore(folder, again) as store:
+            fill(store, history)
+        names = {n for n in contents(folder) if not n.startswith("configs")}
+        assert names == {n for n in expected if not n.startswith("configs")}, text
+        assert (folder / "headers.bin").read_bytes() == expected["headers.bin"], text
+
+
+# -- all of it ----------------------------------------------------------------------------------
+
+
+def run(folder: Path, channel: Any, sources: list[Any]) -> None:
+    """Sync until two organisations agree on everything, and somebody is found to lie."""
+    store = HeaderStore(folder, channel.root)
+    sync = ChainSync(channel.root, store, sources, SystemClock(), folder)
+    sync.start()
+    try:
+        assert sync.wait(lambda s: s.fork is not None and s.evidence is not None, 20), sync.status()
+    finally:
+        sync.stop()
+        store.close()
+
+
+def test_sync_goes_on_from_any_crash(
+    bft_channel: Any,
+    make_source: Any,
+    record: Record,
+    patch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two honest organisations and one with another signed history, which comes late."""
+    monkeypatch.setattr(follower, "FIRST_RETRY_S", 0.01)
+    bft_channel.extend(2)
+    bft_channel.add_config()
+    bft_channel.extend(2)
+    other = bft_channel.fork(5)
+    other.add([other.envelope("another")])
+    bft_channel.extend(2)
+    raws, root = bft_channel.raw, bft_channel.root
+    honest = [make_source(o, raws) for o in ("Org1MSP", "Org2MSP")]
+    liar = make_source("Org3MSP", other.raw)
+    recording = record("store")
+    store = HeaderStore(recording.base, root)
+    sync = ChainSync(root, store, honest, SystemClock(), recording.base)
+    sync.start()
+    assert sync.wait_height(len(raws), 20, agreed=True)
+    sync.stop()
+    store.close()
+    run(recording.base, bft_channel, [*honest, liar])
+    expected = (recording.base / "headers.bin").read_bytes()
+    cases = list(crashes(recording, patch, tmp_path))
+    for folder, _, text in cases[:: max(1, len(cases) // 60)]:
+        with HeaderStore(folder, root) as store:
+            tip = verify.parse(raws[store.state.number])
+            assert store.state.hash == tip.hash, text
+        if "Org3MSP" not in quarantine.load(folder):
+            if (folder / "headers.bin").read_bytes() != expected:
+                fetch(folder, bft_channel, honest)
+            run(folder, bft_channel, [*honest, liar])
+        assert set(quarantine.load(folder)) == {"Org3MSP"}, text
+        fetch(folder, bft_channel, honest)
+        assert (folder / "headers.bin").read_bytes() == expected, text
+
+
+def fetch(folder: Path, channel: Any, sources: list[Any]) -> None:
+    """Sync with honest sources to the end."""
+    store = HeaderStore(folder, channel.root)
+    sync = ChainSync(channel.root, store, sources, SystemClock(), folder)
+    sync.start()
+    try:
+        assert sync.wait_height(channel.height, 20, agreed=True), sync.status()
+    finally:
+        sync.stop()
+        store.close()
+
+
+def test_the_simulation_finds_what_it_is_for(
+    record: Record,
+) -> None:
+    """A file written without fsync and rename is lost, torn, or zero, and the rename undone."""
+    recording = record("disk")
+    with (recording.base / "a").open("wb") as file:
+        file.write(b"12345678")
+    (recording.base / "a").replace(recording.base / "b")
+    left = [(lost, files) for _, lost, files in recording.crashes()]
+    for files in ({}, {"a": b""}, {"a": b"1"}, {"a": b"12345678"}, {"b": b"12345678"}):
+        assert (False, files) in left
+    for files in ({}, {"a": b"12345678"}, {"b": b""}, {"b": b"1234"}, {"b": bytes(8)}):
+        assert (True, files) in left
