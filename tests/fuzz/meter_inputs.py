@@ -88,6 +88,16 @@ _PUSH = telegrams.dlms_apdu(
     telegrams.dlms_entry("1-0:1.8.0", 12345, 1, 30),
     telegrams.dlms_entry("1-0:2.7.0", 5, 0, 27),
 )
+# Lists without codes: with their description in front, and by the places of a maker.
+_DESCRIBED = bytes.fromhex(
+    "0F0000000100 0203 0103 0204 120028 09060000190900FF 0F02 120000"
+    "0204 120001 09060000600100FF 0F02 120000 0204 120003 09060100010800FF 0F02 120000"
+    "0908 3132333435363738 0600003039"
+)
+_BY_PLACE = bytes.fromhex(
+    "0F0000000100 020C 0910 49534B31303330373731323334353637 0908 3136383230303035 1601 09020001"
+    "060000CE65 0600003519 060000994C 060002B707 0600013317 06000183F0 060001A56A 060000A8F5"
+)
 _REQUEST = modbus.Request(1, 3, 0x0A, 12)
 TARGETS: dict[str, Target] = {
     "dlt645": Target(
@@ -125,7 +135,13 @@ TARGETS: dict[str, Target] = {
     "sml": Target(SmlParser, [_MESSAGE[8:-8]], [_sml]),
     "dlms": Target(
         lambda: DlmsParser(KEY),
-        [_PUSH, bytes.fromhex("C401C10002020F01161E"), bytes.fromhex("C402C10100000001000206 00")],
+        [
+            _PUSH,
+            _DESCRIBED,
+            _BY_PLACE,
+            bytes.fromhex("C401C10002020F01161E"),
+            bytes.fromhex("C402C10100000001000206 00"),
+        ],
         [
             _dlms,
             _segmented,

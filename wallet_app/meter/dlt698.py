@@ -488,8 +488,8 @@ class _Reading:
         # Index 0 is the whole attribute: an array of values, or the only value there is.
         parts = item if isinstance(item, list) and index == 0 else [item]
         for number, part in enumerate(parts, max(index, 1)):
-            if not isinstance(part, Number):
-                continue
+            if not isinstance(part, Number) or (part.value < 0 and known.unit == "kWh"):
+                continue  # a register never counts below 0
             value = Decimal(part.value).scaleb(-known.places)
             shown = number if isinstance(item, list) else index
             code = oad[:3].hex().upper() + f"{shown & 0xFF:02X}"

@@ -404,8 +404,8 @@ class ModbusParser(StreamParser):
         missing = False
         for register, code, unit, first, last in self._places:
             value = register.decode(words[first:last])
-            if value is None:
-                continue
+            if value is None or (value < 0 and unit == "kwh"):
+                continue  # a register never counts below 0
             if register.ratio:
                 if self._ratios is None:
                     missing = True

@@ -82,13 +82,14 @@ def _energies(
         head, _, last = code.rpartition(".")
         if head == f"{c}.8" and last.isdecimal() and 1 <= int(last) <= _MAX_TARIFF:
             tariffs[int(last)] = value
-    known = {tariff: value for tariff, value in tariffs.items() if value is not None}
+    # A register never counts below 0: what says so is damaged, or "not there" in disguise.
+    known = {n: value for n, value in tariffs.items() if value is not None and value >= 0}
     for tariff, value in known.items():
         result[f"{direction}_t{tariff}_kwh"] = value
     total = found.get(f"{c}.8.0")
     if total is None and f"{c}.8.0" not in found and known and len(known) == len(tariffs):
         total = sum(known.values(), Decimal(0))
-    if total is not None:
+    if total is not None and total >= 0:
         result[f"{direction}_kwh"] = total
 
 

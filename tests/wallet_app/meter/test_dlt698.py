@@ -238,3 +238,10 @@ def test_extended_logical_address_is_no_part_of_the_number():
     wire[12:14] = crc.x25(wire[:12]).to_bytes(2, "little")
     wire += crc.x25(wire).to_bytes(2, "little")
     assert readings(parse(b"\x68" + bytes(wire) + b"\x16")) == [WHOLE]
+
+
+def test_a_register_below_zero_is_none():
+    apdu = (
+        "850100" + "00100400" + "01" + "0102" + "14" + "FF" * 8 + "14" + "00000000000F4240" + "0000"
+    )
+    assert reading(reply(apdu)) == {"meter_id": METER, "import_t1_kwh": "100"}

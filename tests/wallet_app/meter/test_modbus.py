@@ -294,3 +294,9 @@ def test_ratios_are_asked_first_and_names_may_have_dashes():
 )
 def test_word_orders(form: str, words: tuple[int, ...], text: str):
     assert str(modbus.Register(0, form, "power_w").decode(words)) == text
+
+
+def test_a_register_below_zero_is_none():
+    request = Request(1, 4, 0x48, 4)
+    words = [*float_words(-1.5), *float_words(2.5)]
+    assert normalized(parse(modbus_reply(1, 4, words), request)) == {"export_kwh": "2.5"}

@@ -12,6 +12,7 @@ from light_node.clock import SystemClock
 from wallet_app.meter import dlt645, dlt698, iec62056, modbus
 from wallet_app.meter.dialogue import PROTOCOLS, Options, dialogue
 from wallet_app.meter.events import Frame, Origin, Proof, Reading
+from wallet_app.meter.p1 import P1Parser
 from wallet_app.meter.ports import Link
 from wallet_app.meter.session import MeterSession, Timing
 
@@ -261,3 +262,11 @@ def test_faults_that_cannot_be():
         serve.make_meter(choice, lambda: STATE)
     with pytest.raises(ValueError, match="needs a protocol"):
         FaultyLine(make("sml"), ["sum"])
+
+
+def test_the_clock_of_a_p1_telegram_is_the_time_it_says():
+    device = meters.make("dsmr_p1", "123", lambda: STATE)
+    ((_, telegram),) = device.push(0.0)
+    (frame,) = P1Parser().feed(telegram)
+    assert isinstance(frame, Frame)
+    assert datetime.fromisoformat(frame.texts["clock"]) == STATE.market

@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Callable, Mapping
+from datetime import timedelta, timezone
 from decimal import ROUND_DOWN, Decimal
 
 from wallet_app.meter import crc, dlt698, iec62056, modbus, sunspec
@@ -19,6 +20,7 @@ _MASK = bytes(i & 0x7F for i in range(256))
 _MODBUS_FRAME = 8
 _RATIOS = {"V": 1, "I": 10}  # of a meter behind current transformers
 _BUFFER = 256
+_WINTER = timezone(timedelta(hours=1))  # what the W behind a clock of P1 says
 
 
 class Dlt698Meter(Asked):
@@ -180,7 +182,7 @@ class P1Push(Pushing):
                 0.0,
                 telegrams.p1(
                     "1-3:0.2.8(50)",
-                    f"0-0:1.0.0({state.market:%y%m%d%H%M%S}W)",
+                    f"0-0:1.0.0({state.market.astimezone(_WINTER):%y%m%d%H%M%S}W)",
                     f"0-0:96.1.1({self._number.encode('ascii').hex().upper()})",
                     f"1-0:1.8.0({values['import_kwh']:010.3f}*kWh)",
                     f"1-0:2.8.0({values['export_kwh']:010.3f}*kWh)",
