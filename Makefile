@@ -22,11 +22,18 @@ check: setup
 bench: setup
 	$(BIN)/python -m tests.benchmarks $(BENCH)
 
-# FUZZ="--inputs 10000000 --protocol sml"; then the search by coverage where atheris is installed.
+# FUZZ="--inputs 10000000": of each parser and reader. Then the search by coverage, where atheris is
+# installed, for FUZZ_SECONDS each.
+FUZZ_SECONDS ?= 20
 fuzz: setup
 	$(BIN)/python -m tests.fuzz.fuzz_meter $(FUZZ)
+	$(BIN)/python -m tests.fuzz.fuzz_node $(FUZZ)
 	for p in dlms dlt645 dlt698 dsmr_p1 iec62056_21 modbus_rtu sml; do \
-		$(BIN)/python -m tests.fuzz.fuzz_meter_guided $$p -max_total_time=60 -max_len=400 || exit 1; done
+		$(BIN)/python -m tests.fuzz.fuzz_meter_guided $$p -max_total_time=$(FUZZ_SECONDS) -max_len=400 \
+			|| exit 1; done
+	for t in $$($(BIN)/python -m tests.fuzz.fuzz_node --list); do \
+		$(BIN)/python -m tests.fuzz.fuzz_node_guided $$t -max_total_time=$(FUZZ_SECONDS) \
+			-max_len=20000 || exit 1; done
 
 setup: $(STAMP)
 

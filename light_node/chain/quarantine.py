@@ -109,8 +109,9 @@ def _save(directory: Path, known: Mapping[str, Case]) -> None:
 
 def _case(value: object) -> Case:
     fields = jsonio.mapping(value, "a case")
-    kind = fields.get("kind", "fork")
-    if kind not in _REASONS:
+    told = fields.get("kind", "fork")
+    kind = next((known for known in _REASONS if known == told), None)
+    if kind is None:
         raise jsonio.JsonError('"kind" must be fork, flags or config')
     evidence = jsonio.required(fields, "evidence")
     if not isinstance(evidence, str) or len(evidence) > 200:

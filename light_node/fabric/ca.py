@@ -368,9 +368,12 @@ def _result(status: int, raw: bytes) -> dict[str, Any]:
             http_status=status,
             foreign=raw[:2000].decode(errors="replace"),
         ) from error
-    if status < 300 and answer.get("success") is True:
-        return jsonio.mapping(answer.get("result"), "the CA's result")
-    raise _refusal(status, answer)
+    if status >= 300 or answer.get("success") is not True:
+        raise _refusal(status, answer)
+    result = answer.get("result")
+    if not isinstance(result, dict):
+        raise CaAnswerInvalid("the CA's answer holds no result", http_status=status)
+    return result
 
 
 def _refusal(status: int, answer: Mapping[str, Any]) -> CaError:

@@ -23,7 +23,7 @@ def fuzz(name: str, inputs: int, seed: str) -> None:
     """Run ``inputs`` inputs; the first finding ends it with an ``AssertionError`` that has it."""
     target, pick = TARGETS[name], random.Random(seed)
     living = target.parser()
-    began, held = time.monotonic(), _memory_kib()
+    began, held = time.monotonic(), memory_kib()
     for number in range(1, inputs + 1):
         data = make_input(pick, target)
         try:
@@ -38,13 +38,14 @@ def fuzz(name: str, inputs: int, seed: str) -> None:
         except Exception as error:
             raise AssertionError(f"{name}: input {number}: {error!r}\n{data.hex()}") from error
         if number % _TELL_EVERY == 0:
-            grown = _memory_kib() - held
+            grown = memory_kib() - held
             if grown > _MOST_GROWTH_KIB:
                 raise AssertionError(f"{name}: {grown} KiB more memory after {number} inputs")
-            _say(f"{name}: {number} inputs, {time.monotonic() - began:.0f} s, +{grown} KiB")
+            say(f"{name}: {number} inputs, {time.monotonic() - began:.0f} s, +{grown} KiB")
 
 
-def _memory_kib() -> int:
+def memory_kib() -> int:
+    """Return the memory in use."""
     try:
         pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
     except OSError:  # not Linux: the peak is the next best
@@ -52,7 +53,8 @@ def _memory_kib() -> int:
     return pages * resource.getpagesize() // 1024
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """Print a line at once."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
@@ -64,14 +66,14 @@ def main() -> int:
     options.add_argument("--seed", type=int, default=int(time.time()))
     options.add_argument("--protocol", default="", choices=["", *sorted(TARGETS)])
     chosen = options.parse_args()
-    _say(f"seed {chosen.seed}")
+    say(f"seed {chosen.seed}")
     for name in TARGETS if not chosen.protocol else (chosen.protocol,):
         try:
             fuzz(name, chosen.inputs, f"{chosen.seed} {name}")
         except AssertionError as finding:
-            _say(str(finding))
+            say(str(finding))
             return 1
-        _say(f"{name}: {chosen.inputs} inputs without a finding")
+        say(f"{name}: {chosen.inputs} inputs without a finding")
     return 0
 
 
