@@ -21,7 +21,9 @@ _UNITS = {30: "Wh", 27: "W", 35: "V", 33: "A", 44: "Hz", 28: "VA", 29: "var", 8:
 _FEEDING_IN = 0x20  # in the status word of 1.8.0: energy flows into the grid
 _SERVER_IDS = ("1-0:96.1.0*255", "1-0:0.0.9*255")
 _MAX_DEPTH, _MOST_SCALE = 8, 20
-# DZG DVS74 with these serials send positive power as short signed integers.
+# DZG meters send positive power as short signed integers: DVS74 with these serials, and others. The
+# status word says which way power flows: bit 11 in all, bits 12 to 14 in each phase.
+_DZG_BACK = {"16.7.0": 1 << 11, "36.7.0": 1 << 12, "56.7.0": 1 << 13, "76.7.0": 1 << 14}
 _DZG_FAULTY = (range(42_000_000, 49_000_000), range(55_000_000, 59_000_000))
 
 
@@ -127,9 +129,9 @@ def _decode(raw: bytes, at: int, events: list[Event]) -> None:
                 continue
             server = body[1] if isinstance(body[1], bytes) else server
             entries = body[4] if isinstance(body[4], list) else []
-            feeding_in = _feeding_in(entries)
+            status = _status(entries)
             for entry in entries:
-                server = _put(entry, server, feeding_in, values, found)
+                server = _put(entry, server, status, values, found)
     except _SmlError as error:
         events.append(Problem("value", at, raw, str(error)))
     texts = {"server_id_hex": server.hex()} if server else {}
@@ -159,19 +161,18 @@ def _body(message: Item) -> Sequence[Item] | None:
     return body if isinstance(body, list) and len(body) == 7 else None
 
 
-def _feeding_in(entries: Sequence[Item]) -> bool | None:
-    """Return the direction in the status word of 1.8.0; None if there is no such word."""
+def _status(entries: Sequence[Item]) -> _Integer | None:
+    """Return the status word of 1.8.0; None if there is none."""
     for entry in entries:
         if isinstance(entry, list) and len(entry) == 7 and entry[0] == b"\x01\x00\x01\x08\x00\xff":
-            status = entry[1]
-            return bool(status & _FEEDING_IN) if isinstance(status, _Integer) else None
+            return entry[1] if isinstance(entry[1], _Integer) else None
     return None
 
 
 def _put(
     entry: Item,
     server: bytes,
-    feeding_in: bool | None,
+    status: _Integer | None,
     values: list[Value],
     found: dict[str, Decimal | None],
 ) -> bytes:
@@ -189,28 +190,31 @@ def _put(
     if abs(int(scaler or 0)) > _MOST_SCALE:
         return server
     number = int(value)
-    if code == "1-0:16.7.0*255" and _dzg_faulty(server) and value.signed and value.size <= 3:
+    short = f"{name[2]}.{name[3]}.{name[4]}"
+    if number < 0 and value.size <= 3 and _wrongly_signed(server, short, status):
         number %= 1 << (8 * value.size)
     shown = _UNITS.get(int(unit), "") if isinstance(unit, _Integer) else ""
     scaled = Decimal(number).scaleb(int(scaler or 0))
     if shown:
         values.append(Value(code, scaled, shown))
-    short = f"{name[2]}.{name[3]}.{name[4]}"
     if short == "1.7.1":
         short = "1.7.0"  # old Hager meters
     if name[:2] == b"\x01\x00" and name[5] == 0xFF and obis.quantity(short):
         found.setdefault(short, obis.scaled(short, scaled, shown))
-    if code == "1-0:15.7.0*255" and shown == "W" and feeding_in is not None:
+    if code == "1-0:15.7.0*255" and shown == "W" and status is not None:
         # EMH ED300L sends the size of the power; its direction stands in the status word.
-        found.setdefault("1.7.0", -scaled if feeding_in else scaled)
+        found.setdefault("1.7.0", -scaled if status & _FEEDING_IN else scaled)
     return server
 
 
-def _dzg_faulty(server: bytes) -> bool:
-    if b"DZG" not in server or len(server) < 4:
+def _wrongly_signed(server: bytes, short: str, status: _Integer | None) -> bool:
+    """Say whether a power below zero is one of DZG's that flows the other way."""
+    if b"DZG" not in server or len(server) < 4 or short not in _DZG_BACK:
         return False
     serial = int.from_bytes(server[-4:], "big")
-    return any(serial in faulty for faulty in _DZG_FAULTY)
+    if short == "16.7.0" and any(serial in faulty for faulty in _DZG_FAULTY):
+        return True
+    return status is not None and not status & _DZG_BACK[short]
 
 
 class _Cursor:

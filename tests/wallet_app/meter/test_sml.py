@@ -91,6 +91,25 @@ def test_dzg_meters_that_send_positive_power_as_negative(
     assert reading(power(value, size, -2), server=server)["power_w"] == expected
 
 
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        (0x040104, {"power_w": "328.05", "power_l1_w": "507"}),  # drawn, and drawn on phase 1
+        (0x1C1904, {"power_w": "-327.31", "power_l1_w": "-148.36"}),  # fed in, and so is phase 1
+        (0x1C6904, {"power_w": "-327.31", "power_l1_w": "507"}),  # phases 2 and 3 feed in
+    ],
+)
+def test_dzg_meters_say_in_the_status_word_which_way_power_flows(
+    status: int, expected: dict[str, str]
+):
+    word = sml_integer(status, 4, signed=False)
+    energy = sml_entry("1-0:1.8.0", sml_integer(1, 5), 30, -1, status=word)
+    phase = sml_entry("1-0:36.7.0", sml_integer(0xC60C - 0x10000, 2), 27, -2)
+    server = b"\x0a\x01DZG\x00" + (50_071_463).to_bytes(4, "big")
+    found = reading(energy, power(-32731, 2, -2), phase, server=server)
+    assert {key: found[key] for key in expected} == expected
+
+
 def test_escape_inside_the_payload():
     for octets in (b"\x1b" * 4, b"\x1b" * 4 + b"\x01" * 4, b"\x1b" * 5 + b"\x1a", b"\x1b" * 12):
         for shift in range(4):
