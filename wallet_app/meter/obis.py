@@ -20,6 +20,9 @@ UNITS: Mapping[str, tuple[str, int]] = {
 }
 """Unit → quantity and power of ten to the common unit (kWh, W, V, A, Hz)."""
 
+# Some meters write kwh or KWH. What is big or small in M (mega, milli) must be written right.
+_SPELLED = {unit.lower(): meant for unit, meant in UNITS.items() if not unit.startswith("M")}
+
 _PLAIN = {
     **{f"{c}.7.0": f"voltage_l{n}_v" for n, c in ((1, 32), (2, 52), (3, 72))},
     **{f"{c}.7.0": f"current_l{n}_a" for n, c in ((1, 31), (2, 51), (3, 71))},
@@ -51,7 +54,7 @@ def quantity(code: str) -> str:
 
 def scaled(code: str, value: Decimal, unit: str) -> Decimal | None:
     """Return ``value`` in the common unit of ``code``; None if the unit does not fit the code."""
-    kind, shift = UNITS.get(unit, ("", 0))
+    kind, shift = UNITS.get(unit) or _SPELLED.get(unit.lower(), ("", 0))
     return value.scaleb(shift) if kind and kind == quantity(code) else None
 
 

@@ -34,6 +34,8 @@ def reading(events: list[Event]) -> dict[str, str]:
         (["1.8.1(1.5*kWh)1.8.2(2*kWh)"],
          {"import_t1_kwh": "1.5", "import_t2_kwh": "2", "import_kwh": "3.5"}),
         (["2.8.0(1500*Wh)"], {"export_kwh": "1.5"}),
+        (["1.8.0(1.5*kwh)", "2.8.0(2*KWH)", "1.7.0(2*mW)"], {"import_kwh": "1.5",
+                                                            "export_kwh": "2"}),
         (["2.8.0()"], {}),
         (["1.8.0(-1.5*kWh)", "2.8.1(-1*kWh)", "2.8.2(3*kWh)"], {"export_t2_kwh": "3"}),
         (["1.8.0(1.5*kvarh)"], {}),
