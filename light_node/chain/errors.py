@@ -2,6 +2,7 @@
 
 VerificationError                  this block is not to be believed
 ├── MalformedBlock                 the bytes are no block, or a part of it cannot be read
+├── TooManyBytes                   larger than the channel allows, or bytes without end
 ├── MissingMetadata                fewer than five metadata entries
 ├── WrongNumber                    not the next block
 ├── BrokenLink                     previous_hash is not the hash of the block before
@@ -50,6 +51,13 @@ class VerificationError(ChainError):
 
 class MalformedBlock(VerificationError):
     """The bytes are no block, or a part of it cannot be read."""
+
+
+class TooManyBytes(VerificationError):
+    """A block larger than the channel allows, or more bytes than one source may send for nothing.
+
+    ``number`` is None where it is about all of them together.
+    """
 
 
 class MissingMetadata(VerificationError):

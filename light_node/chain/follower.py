@@ -2,7 +2,7 @@
 
 import threading
 
-from light_node.chain import errors, verify
+from light_node.chain import allowance, errors, verify
 from light_node.chain.conflicts import Conflicts, SignedElsewhere
 from light_node.chain.intake import Intake
 from light_node.chain.shared import Shared
@@ -18,6 +18,7 @@ NEAR = 50
 FIRST_RETRY_S, LAST_RETRY_S = 0.25, 5.0
 QUARANTINE_S = 60.0
 STALLED_S = 20.0
+"""A feeder that takes longer for ``NEAR`` blocks is broken off, so that another may feed."""
 
 
 class Follower:
@@ -46,6 +47,11 @@ class Follower:
                 if self._conflicts.is_config_hidden(tracker, error):
                     return
                 delay = QUARANTINE_S
+            except errors.TooManyBytes as error:
+                # In all rather than in one block: no lie is proved, the line may break often.
+                state = PeerState.UNREACHABLE if error.number is None else PeerState.DISAGREES
+                shared.set_state(tracker, state, str(error))
+                delay = QUARANTINE_S
             except errors.VerificationError as error:
                 shared.set_state(tracker, PeerState.DISAGREES, str(error))
                 delay = QUARANTINE_S
@@ -63,6 +69,7 @@ class Follower:
         """Read one source until its stream breaks."""
         stopping = self._shared.stopping
         raw = tracker.source.newest()
+        allowance.count(tracker, self._store, raw)
         newest = verify.parse(raw)
         self._check_claim(newest)
         self._shared.seen(tracker, newest.number + 1)
@@ -122,13 +129,20 @@ class Follower:
         expected, size, batch = start, 0, list[bytes]()
         try:
             for raw in stream:
+                if batch and size + len(raw) > BATCH_BYTES:
+                    # First, since a configuration in it may allow larger blocks.
+                    self._intake.take(tracker, expected, batch)
+                    expected, size, batch = expected + len(batch), 0, []
+                allowance.count(tracker, self._store, raw)
                 batch.append(raw)
                 size += len(raw)
-                tracker.progress = self._shared.clock.monotonic()
-                if stop is None or len(batch) >= BATCH_BLOCKS or size >= BATCH_BYTES:
+                if (expected + len(batch) - start) % NEAR == 0:
+                    tracker.progress = self._shared.clock.monotonic()
+                if stop is None or len(batch) >= BATCH_BLOCKS:
                     self._intake.take(tracker, expected, batch)
-                    expected += len(batch)
-                    size, batch = 0, []
+                    expected, size, batch = expected + len(batch), 0, []
+                if stop is not None and expected + len(batch) > stop:
+                    break  # whatever else the node would send
             if batch:
                 self._intake.take(tracker, expected, batch)
         finally:

@@ -106,6 +106,8 @@ class Shared:
 
     def matched(self, tracker: Tracker, number: int) -> None:
         """Note that a source showed block ``number`` as it is known here; with the lock held."""
+        if tracker.matched is None or number > tracker.matched:
+            tracker.unverified = 0
         tracker.matched = max(tracker.matched or 0, number)
         tracker.height = max(tracker.height or 0, number + 1)
         tracker.connected(self.clock.now())

@@ -16,7 +16,8 @@ class Tracker:
     """One source. Written under the lock of the sync it belongs to.
 
     ``height`` is what the source claims, ``matched`` the last block it showed as we know it,
-    ``behind_since`` and ``progress`` are monotonic seconds.
+    ``behind_since`` and ``progress`` are monotonic seconds, ``unverified`` are bytes it sent since
+    something of it was verified last.
     """
 
     source: Source
@@ -26,6 +27,7 @@ class Tracker:
     behind_since: float | None = None
     last_seen: datetime | None = None
     progress: float = 0.0
+    unverified: int = 0
     quarantined: bool = False
     error: str = ""
     foreign: str = ""

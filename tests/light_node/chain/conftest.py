@@ -109,6 +109,7 @@ class Channel:
     config_number: int = 0
     sequence: int = 0
     batch: int = 10
+    absolute: int = 1 << 20
 
     @classmethod
     def make(cls, *, bft: bool = True, name: str = "testch", like: "Channel | None" = None) -> Any:
@@ -167,7 +168,7 @@ class Channel:
             "BatchSize",
             orderer_pb2.BatchSize(
                 max_message_count=self.batch,
-                absolute_max_bytes=1 << 20,
+                absolute_max_bytes=self.absolute,
                 preferred_max_bytes=1 << 19,
             ),
         )

@@ -4,6 +4,7 @@ Sources are in memory (see conftest); every wait is for a condition, never for a
 """
 
 import json
+import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from light_node.chain.status import PeerState, SyncStatus
 from light_node.chain.store import HeaderStore
 from light_node.chain.sync import ChainSync
 from light_node.clock import Clock, SystemClock
+from light_node.fabric.errors import Unavailable
 
 SOON = 20.0
 
@@ -277,6 +279,123 @@ def test_a_withheld_tip_is_told_from_a_quiet_channel(
     two.serve(bft_channel.raw)
     status = bench.agreed(2)
     assert peer(status, "Org2MSP").agrees is True
+
+
+class Dripping:
+    """A source whose streams give a block only for every permit; ``given`` counts them."""
+
+    def __init__(self, source: Any) -> None:
+        self._source, self.permits, self.given = source, threading.Semaphore(0), 0
+        self.organization, self.address, self.kind = source.organization, "drip:1", source.kind
+        self.newest, self.block, self.close = source.newest, source.block, source.close
+
+    def headers(self, start: int, stop: int | None = None) -> Any:
+        stream, dripping, closed = self._source.headers(start, stop), self, threading.Event()
+
+        class Drops:
+            def __iter__(self) -> Any:
+                return self
+
+            def __next__(self) -> bytes:
+                dripping.permits.acquire()
+                if closed.is_set():
+                    raise StopIteration
+                dripping.given += 1
+                raw: bytes = next(stream)
+                return raw
+
+            def close(self) -> None:
+                closed.set()
+                dripping.permits.release()
+                stream.close()
+
+        return Drops()
+
+
+def test_a_feeder_that_drips_is_replaced(
+    bft_channel: Any, make_source: Any, start: Start, still_clock: Any
+) -> None:
+    """Were every block progress, one every 19 s would hold up all others for days."""
+    bft_channel.extend(120)
+    slow = Dripping(make_source("Org1MSP", bft_channel.raw))
+    one, two = (make_source(o, bft_channel.raw, down=True) for o in ("Org2MSP", "Org3MSP"))
+    bench = start(bft_channel, slow, one, two, clock=still_clock)
+    for _ in range(3):
+        slow.permits.release()
+    one.come_up()
+    two.come_up()
+    while bench.sync.status().verified_height < 121:
+        still_clock.elapsed += 2
+        slow.permits.release()
+        bench.sync.wait_height(121, 0.05)
+        assert slow.given < follower.NEAR
+    bench.agreed(121)
+
+
+def padded(raw: bytes, size: int) -> bytes:
+    """A block with a field (15) of so many bytes, below 2²⁸, that no parser reads."""
+    lengths = [(size >> shift) & 0x7F | 0x80 for shift in (0, 7, 14)]
+    return raw + bytes([0x7A, *lengths, size >> 21]) + bytes(size)
+
+
+@pytest.mark.parametrize("number", [60, 40], ids=["its tip", "while it feeds"])
+def test_a_block_padded_beyond_what_the_channel_allows_is_refused(
+    channel: Any, make_source: Any, start: Start, number: int
+) -> None:
+    channel.extend(60)
+    one, two = (make_source(o, channel.raw, down=True) for o in ("Org1MSP", "Org2MSP"))
+    raws = list(channel.raw)
+    raws[number] = padded(raws[number], 9 << 20)
+    bench = start(channel, make_source("Org3MSP", raws, headers=False), one, two)
+    status = bench.wait(lambda s: peer(s, "Org3MSP").state is PeerState.DISAGREES)
+    assert re.search(
+        f"block {number} came with 9,.* bytes; the channel allows 8,", peer(status, "Org3MSP").error
+    )
+    assert status.verified_height == (1 if number == 60 else 40), "what came before it is kept"
+    one.come_up()
+    two.come_up()
+    bench.agreed(channel.height)
+
+
+def test_larger_blocks_are_taken_once_a_configuration_allows_them(
+    channel: Any, make_source: Any, start: Start
+) -> None:
+    """Which may be in the very batch before them."""
+    channel.extend(60)
+    channel.absolute = 16 << 20
+    channel.add_config()
+    channel.add([channel.envelope("x" * (15 << 20))])
+    channel.extend(2)
+    sources = [make_source(o, channel.raw, headers=False) for o in ("Org1MSP", "Org2MSP")]
+    start(channel, *sources).agreed(channel.height)
+
+
+def test_bytes_without_a_block_that_verifies_are_bounded(
+    channel: Any, make_source: Any, start: Start
+) -> None:
+    """Its tip, padded, on one connection after the other: right every time, and never enough."""
+    channel.extend(3)
+    honest = [make_source(o, channel.raw) for o in ("Org1MSP", "Org2MSP")]
+    padding = make_source("Org3MSP", [padded(raw, 3 << 20) for raw in channel.raw], headers=False)
+    asked: list[bytes] = []
+    newest = padding.newest
+
+    def counted() -> bytes:
+        asked.append(newest())
+        return asked[-1]
+
+    def broken(start: int, stop: int | None = None) -> Any:
+        raise Unavailable("the line broke")
+
+    padding.newest, padding.headers = counted, broken
+    padding.down = True
+    bench = start(channel, *honest, padding)
+    bench.agreed(channel.height)
+    padding.come_up()
+    status = bench.wait(lambda s: "without one more block" in peer(s, "Org3MSP").error)
+    assert peer(status, "Org3MSP").state is PeerState.UNREACHABLE
+    assert len(asked) == 1 + 8, "the one that agreed, then 8 MiB and two blocks of 8 MiB"
+    assert bench.agreed(channel.height).problem == ""
 
 
 def test_a_stalled_feeder_is_replaced(
