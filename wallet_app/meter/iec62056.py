@@ -168,9 +168,11 @@ class Iec62056Parser(StreamParser):
             return self._fail("framing", start, line_end + 2, events)
         raw = bytes(self._buffer[start : start + match.end()])
         text = view[: match.start()]
+        if not _all_well_formed(text):
+            return self._fail("framing", start, len(raw), events)
         assert self._ident is not None  # lines are looked for behind an identification only
         decoded = _decode(self._ident, raw, text, Proof.NONE, self._offset + start)
-        if not _all_well_formed(text) or _doubtful(text, decoded[0]):
+        if _doubtful(text, decoded[0]):
             return self._fail("framing", start, len(raw), events)
         self._ident, self._only_block = None, False
         events += decoded

@@ -35,6 +35,9 @@ _POWERS = {
     "power_l2_w": ("56.7.0", "41.7.0", "42.7.0"),
     "power_l3_w": ("76.7.0", "61.7.0", "62.7.0"),
 }
+_KINDS = {code: name.partition("_")[0] for code, name in _PLAIN.items()} | dict.fromkeys(
+    (code for codes in _POWERS.values() for code in codes), "power"
+)
 _MAX_TARIFF = 63
 OTHER_DIRECTION: Mapping[str, str] = {
     one: other for _, drawn, fed in _POWERS.values() for one, other in ((drawn, fed), (fed, drawn))
@@ -46,10 +49,7 @@ def quantity(code: str) -> str:
     """Return what the value of ``C.D.E`` is ("energy", "power", …); "" if it has no common name."""
     if code.startswith(("1.8.", "2.8.")):
         return "energy"
-    if any(code in codes for codes in _POWERS.values()):
-        return "power"
-    name = _PLAIN.get(code, "")
-    return name.partition("_")[0]
+    return _KINDS.get(code, "")
 
 
 def scaled(code: str, value: Decimal, unit: str) -> Decimal | None:
