@@ -100,9 +100,10 @@ def test_a_further_meter_gets_a_role(qtbot: QtBot, page: MeterPage) -> None:
     qtbot.waitUntil(lambda: "generation" in preferences.settings["meter_roles"])
     page.tick()
     assert [cells(page, row)[10] for row in range(3)] == [
-        "grid connection", "generation behind the grid meter", "",
+        "grid", "roof", "",
     ]  # fmt: skip
     assert page.role.currentData() == Role.GENERATION
+    assert page.table.horizontalScrollBar().maximum() == 0
 
 
 def test_the_choice_stays_on_its_meter_while_others_come_and_go(page: MeterPage) -> None:

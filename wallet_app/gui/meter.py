@@ -32,7 +32,7 @@ from wallet_app.meter.desk import Connection, DeskError, LineView, MeterDesk, Me
 from wallet_app.meter.detect import Detection
 from wallet_app.meter.dialogue import PROTOCOLS
 from wallet_app.meter.roles import Role
-from wallet_app.meter.words import role_words
+from wallet_app.meter.words import role_short, role_words
 from wallet_app.trading.lines import adopted, assigned, role_of
 from wallet_app.trading.preferences import Preferences
 from wallet_app.trading.view import Change, WalletView
@@ -307,7 +307,7 @@ class MeterPage(Page):
     def _role_words(self, row: Row) -> str:
         role = self._role(row)
         several = self._preferences is not None and self._preferences.settings["meter_roles"]
-        return role_words(role) if several and role is not None else ""
+        return role_short(role) if several and role is not None else ""
 
     def _show_role(self, row: Row | None) -> None:
         self.role.setVisible(self._preferences is not None)

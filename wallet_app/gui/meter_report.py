@@ -9,6 +9,7 @@ from PySide6.QtWidgets import (
     QFileDialog,
     QFrame,
     QHBoxLayout,
+    QSizePolicy,
     QSpinBox,
     QVBoxLayout,
     QWidget,
@@ -43,6 +44,7 @@ class ReportView(QWidget):
         self._testing: list[MeterLine] = []
         self.reports: list[Report] = []
         card = Card(tr("Test"))
+        card.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Maximum)
         row = QHBoxLayout()
         self.count = QSpinBox()
         self.count.setRange(1, 10_000)
@@ -96,9 +98,9 @@ class ReportView(QWidget):
         layout.setSpacing(10)
         layout.addWidget(card)
         layout.addWidget(self._hint)
-        layout.addWidget(self._result, 1)
+        layout.addWidget(self._result, 4)
         filler = QFrame()
-        layout.addWidget(filler, 0)
+        layout.addWidget(filler, 1)
         self._show_reports([])
 
     @property

@@ -63,3 +63,13 @@ def role_words(role: Role | None) -> str:
         Role.GENERATION: tr("generation behind the grid meter"),
         Role.WATCH: tr("only watched"),
     }[role]
+
+
+def role_short(role: Role) -> str:
+    """Return what a meter is for, in a word."""
+    return {
+        Role.GRID: tr("grid"),
+        Role.REVERSED: tr("grid, reversed"),
+        Role.GENERATION: tr("roof"),
+        Role.WATCH: tr("watched"),
+    }[role]
