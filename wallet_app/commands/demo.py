@@ -17,7 +17,7 @@ from light_node import commandline
 from light_node.clock import SystemClock
 from light_node.fabric.errors import FabricError
 from wallet_app import i18n
-from wallet_app.demo.day import DayOptions, TradingDay
+from wallet_app.demo.day import SECONDS_PER_SLOT, DayOptions, TradingDay
 from wallet_app.demo.processes import ChildFailed
 from wallet_app.demo.source import DaySource
 from wallet_app.demo.terminal import DayTerminal
@@ -43,7 +43,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--neighbours", type=int, default=30, help="simulated traders (default 30)")
     parser.add_argument("--slots", type=int, default=24, help="hourly slots (default 24)")
     parser.add_argument(
-        "--seconds-per-slot", type=float, default=3.6, help="wall seconds per slot (default 3.6)"
+        "--seconds-per-slot",
+        type=float,
+        metavar="S",
+        help=f"wall seconds per slot (default {SECONDS_PER_SLOT:g}, more on a slow machine)",
     )
     parser.add_argument(
         "--seed", type=int, default=1, help="seed of weather and people (default 1)"
@@ -235,7 +238,8 @@ def _options(arguments: argparse.Namespace) -> DayOptions:
         raise commandline.InputError(f"--seed must be from 0 to {_MAX_SEED}")
     if not 1 <= arguments.slots <= 24:
         raise commandline.InputError("--slots must be from 1 to 24: the demo lives through one day")
-    if not 1.0 <= arguments.seconds_per_slot <= 3600:
+    given = arguments.seconds_per_slot
+    if given is not None and not 1.0 <= given <= 3600:
         raise commandline.InputError("--seconds-per-slot must be from 1 to 3600")
     try:
         day = date.fromisoformat(arguments.day)
@@ -247,7 +251,8 @@ def _options(arguments: argparse.Namespace) -> DayOptions:
     return DayOptions(
         arguments.neighbours,
         arguments.slots,
-        arguments.seconds_per_slot,
+        SECONDS_PER_SLOT if given is None else given,
+        given is not None,
         arguments.seed,
         day,
         network.absolute() if network else None,

@@ -44,13 +44,34 @@ _ROOFS, _GENERATORS = 0.35, 0.2
 _ADDRESS = "000020260621"
 
 
+SECONDS_PER_SLOT = 3.6
+_SLOWEST_S = 15.0
+# How long the set-up takes where 3.6 s a slot are enough for all: fixed part, and per neighbour.
+_USUAL_SETUP_S, _USUAL_ENROLMENT_S = 5.0, 0.1
+
+
+def pace(setup_s: float, neighbours: int) -> float:
+    """Return the seconds a slot should take on a machine that needed ``setup_s`` for the set-up.
+
+    Everybody's quotes go through one machine: on one that is slow, or busy with other things, the
+    day would lose some at the usual pace.
+    """
+    usual = _USUAL_SETUP_S + _USUAL_ENROLMENT_S * neighbours
+    slower = min(SECONDS_PER_SLOT * setup_s / usual, _SLOWEST_S)
+    return max(SECONDS_PER_SLOT, round(slower, 1))
+
+
 @dataclass(frozen=True, slots=True)
 class DayOptions:
-    """What ``prosumer-wallet demo`` can be told; ``network`` None means a devnet of its own."""
+    """What ``prosumer-wallet demo`` can be told; ``network`` None means a devnet of its own.
+
+    Without ``given_pace`` a slot takes longer than ``seconds_per_slot`` on a slow machine.
+    """
 
     neighbours: int = 30
     slots: int = 24
-    seconds_per_slot: float = 3.6
+    seconds_per_slot: float = SECONDS_PER_SLOT
+    given_pace: bool = False
     seed: int = 1
     day: date = date(2026, 6, 20)
     network: Path | None = None
@@ -155,6 +176,7 @@ class TradingDay:
     _timetable = Timetable(length_s=SLOT_S)
 
     def _prepare(self) -> None:
+        began = self.clock.monotonic()
         profile_file = self._path("network") / PROFILE_FILE
         if self.options.network is None:
             ground = self._devnet(profile_file.parent)
@@ -169,7 +191,21 @@ class TradingDay:
         )  # fmt: skip
         wallet = self._wallet(ground)
         neighbours.message(120.0)
+        if self.options.network is None and not self.options.given_pace:
+            self._set_pace(self.clock.monotonic() - began)
         self._start_clock(ground, profile_file, neighbours, wallet)
+
+    def _set_pace(self, setup_s: float) -> None:
+        seconds = pace(setup_s, self.options.neighbours)
+        if seconds > self.options.seconds_per_slot:
+            self.options = replace(self.options, seconds_per_slot=seconds)
+            self._progress(
+                tr(
+                    "This machine is slow or busy: a slot takes {seconds} s instead of {usual} s.",
+                    seconds=f"{seconds:g}",
+                    usual=f"{SECONDS_PER_SLOT:g}",
+                )
+            )
 
     def _devnet(self, directory: Path) -> Ground:
         self._progress(tr("Starting the devnet: three organisations, four orderers, a CA …"))
