@@ -112,15 +112,24 @@ class MeterLines:
     def _open(
         self, meter: Meter, place: str | None, on_status: Callable[[MeterStatus], None]
     ) -> None:
+        asked = ""  # the meter a question to the user is about
+
         def take(reading: Reading) -> Verdict | None:
+            nonlocal asked
             if place is not None:
                 name = recorded_id(reading.meter_id, reading.protocol, place)
                 reading = replace(reading, meter_id=name)
-            return self._take(reading)
+            verdict = self._take(reading)
+            asked = reading.meter_id if verdict is not None and verdict.ask else asked
+            return verdict
 
         connection = meter.connection()
         line = self._desk.add_own(
-            connection, take, on_status, self._live.confirm_reset, further=place is not None
+            connection,
+            take,
+            on_status,
+            lambda: self._live.confirm_reset(asked),
+            further=place is not None,
         )
         try:
             session = MeterSession(

@@ -132,12 +132,16 @@ class LiveFeed:
         self._roof_day: tuple[datetime, int] | None = None
         self._counters: deque[tuple[float, int]] = deque(maxlen=_COUNTERS_KEPT)
         self._bases: dict[str, _DayBase] = {}
-        self._reset = threading.Event()
+        self._resets: set[str] = set()
         self._judging = threading.Lock()  # readings come from a thread for each line
 
-    def confirm_reset(self) -> None:
-        """Take the next reading as a new start: the user says the meter was reset or exchanged."""
-        self._reset.set()
+    def confirm_reset(self, meter: str = "") -> None:
+        """Take the next reading as a new start: the user says the meter was reset or exchanged.
+
+        ``meter`` says which of several.
+        """
+        with self._lock:
+            self._resets.add("" if self._roles is None else meter)
 
     def use_roles(self, roles: Mapping[str, Role] | None) -> None:
         """Take what each of several meters is for, by number; None where there is only one.
@@ -162,13 +166,14 @@ class LiveFeed:
     def _take_reading(self, reading: Reading) -> Verdict:
         which = "" if self._roles is None else reading.meter_id
         memory = self._memories.get(which) or Memory.after(self._store.last_accepted(which))
-        if self._reset.is_set():
+        if which in self._resets:
             verdict, memory = rebase(reading, memory)
         else:
             verdict, memory = judge(reading, memory, self._limits)
         self._store.append(reading, verdict)
         self._memories[which] = memory
-        self._reset.clear()
+        with self._lock:
+            self._resets.discard(which)
         if which and which not in (self._roles or {}) and which not in self._unassigned:
             self._unassigned.add(which)
             self._on_problem(
@@ -247,21 +252,16 @@ class LiveFeed:
         # A boundary may be interpolated between readings this far apart, as the market counts.
         gap = max(self._market_time.wall_span((end - start) / 5), timedelta(milliseconds=500))
         parts: dict[str, IntervalEnergy] = {}
-        last: dict[str, Reading] = {}
         for meter in counted:
             # The only meter of a connection may be exchanged: what each counted is added up then.
             part = self._store.energy_between(
                 meter if roles is not None else None, *wall, max_gap=gap
             )
-            reading = self._store.last_accepted(meter)
-            if part is None or reading is None:
+            if part is None:
                 return None
-            parts[meter], last[meter] = part, reading
+            parts[meter] = part
         energies = self._totals(counted, {m: (p.import_wh, p.export_wh) for m, p in parts.items()})
-        registers = self._totals(
-            counted,
-            {m: (_known_wh(r.import_kwh), _known_wh(r.export_kwh)) for m, r in last.items()},
-        )
+        registers = self._totals(counted, {meter: self._registers(meter) for meter in counted})
         if energies[0] is None or energies[1] is None:
             return None
         return MeteredEnergy(
@@ -273,6 +273,13 @@ class LiveFeed:
             "simulated" if any(part.simulated for part in parts.values()) else "meter",
             all(part.complete for part in parts.values()),
         )
+
+    def _registers(self, meter: str) -> tuple[int | None, int | None]:
+        """Return the last accepted value of each register in Wh, whichever reading had it."""
+        which = "" if self._roles is None else meter
+        memory = self._memories.get(which) or Memory.after(self._store.last_accepted(meter))
+        imported, exported = (memory.registers.get(name) for name in REGISTERS)
+        return _known_wh(imported), _known_wh(exported)
 
     def _counted(self) -> dict[str, Role]:
         """Return the meters whose energy is traded, and how each counts."""
@@ -438,5 +445,5 @@ def _wh(kwh: Decimal) -> int:
     return int(kwh * 1000)
 
 
-def _known_wh(kwh: Decimal | None) -> int | None:
-    return None if kwh is None else _wh(kwh)
+def _known_wh(register: tuple[Decimal, Reading] | None) -> int | None:
+    return None if register is None else _wh(register[0])

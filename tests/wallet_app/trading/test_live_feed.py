@@ -397,3 +397,24 @@ def test_a_meter_without_a_role_is_named_once_and_not_counted(bench: Bench) -> N
     bench.feed.use_roles({})
     assert bench.feed.energy(START, START + HOUR) is None
     assert bench.feed.view().grid_power_w is None
+
+
+def test_a_register_left_out_of_the_newest_reading_keeps_its_last_value(bench: Bench) -> None:
+    bench.read(0, "10", "5")
+    bench.read(60, "11", "6")
+    bench.read(61, "11", None)
+    energy = bench.feed.energy(START, START + HOUR)
+    assert energy is not None
+    assert (energy.register_import_wh, energy.register_export_wh) == (11_000, 6_000)
+
+
+def test_the_reset_of_one_of_several_meters_is_that_meters(bench: Bench) -> None:
+    bench.feed.use_roles({"a": Role.GRID, "b": Role.GRID})
+    for meter in "ab":
+        bench.read(0, "10", meter_id=meter)
+    bench.feed.confirm_reset("b")
+    bench.read(1, "5", meter_id="a")  # not the one that was reset: still impossible
+    bench.read(1, "0", meter_id="b")
+    assert len(bench.problems) == 1
+    bench.read(2, "0.01", meter_id="b")
+    assert len(bench.problems) == 1
