@@ -28,13 +28,14 @@ from wallet_app.strategy.suggest import Suggestion
 from wallet_app.trading.books import MAX_BOOK_QUOTES, FinalBook
 from wallet_app.trading.history import History, SlotRecord
 from wallet_app.trading.lane import Timetabler
-from wallet_app.trading.live import Inverter, LiveFeed
+from wallet_app.trading.live import LiveFeed
 from wallet_app.trading.market import MarketReader, Standing
 from wallet_app.trading.messages import quote_message, read_quote, reading_message
 from wallet_app.trading.outbox import Entry, EntryState, Outbox
 from wallet_app.trading.planner import Planner
 from wallet_app.trading.preferences import Preferences
 from wallet_app.trading.state import TradingState
+from wallet_app.trading.telemetry import Inverter
 from wallet_app.trading.view import AgentMode, StandingView, SuggestionView
 
 _REREAD = timedelta(milliseconds=150)

@@ -32,7 +32,7 @@ from wallet_app.trading.history import PARTICIPANT, History
 from wallet_app.trading.lane import Lane, Timetabler
 from wallet_app.trading.ledger import Ledger
 from wallet_app.trading.lines import Meter, MeterLines
-from wallet_app.trading.live import Inverter, LiveFeed
+from wallet_app.trading.live import LiveFeed
 from wallet_app.trading.market import MarketReader
 from wallet_app.trading.messages import admission_message
 from wallet_app.trading.network import GatewayLedger
@@ -43,6 +43,7 @@ from wallet_app.trading.proofs import Node
 from wallet_app.trading.sender import Sender
 from wallet_app.trading.session import TradingSession
 from wallet_app.trading.state import About, TradingState
+from wallet_app.trading.telemetry import Inverter
 from wallet_app.trading.view import AgentMode, Change
 
 _log = logging.getLogger(__name__)

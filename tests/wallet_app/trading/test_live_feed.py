@@ -14,7 +14,8 @@ from wallet_app.meter.events import Origin, Proof, Reading
 from wallet_app.meter.recording import ReadingStore, RecordingError
 from wallet_app.meter.roles import Role
 from wallet_app.meter.session import MeterStatus
-from wallet_app.trading.live import LiveFeed, Telemetry
+from wallet_app.trading.live import LiveFeed
+from wallet_app.trading.telemetry import Telemetry
 
 WALL = datetime(2026, 1, 1, tzinfo=UTC)
 START = datetime(2026, 6, 21, 4, tzinfo=UTC)  # noon in Shanghai
