@@ -129,7 +129,9 @@ def shapes_differ(numbers: Sequence[tuple[str, str]]) -> bool:
     widths: dict[str, set[tuple[int, int]]] = {}
     padded = set()
     for kind, text in numbers:
-        whole, _, places = text.lstrip("+-").partition(".")
+        if text.startswith(("+", "-")):
+            continue  # the sign may stand in the place of a digit, or before it
+        whole, _, places = text.partition(".")
         widths.setdefault(kind, set()).add((len(whole), len(places)))
         if len(whole) > 1 and whole.startswith("0"):
             padded.add(kind)
@@ -151,11 +153,8 @@ def phases_disagree(normalized: Mapping[str, Decimal]) -> bool:
 def tariffs_missing(codes: Collection[str]) -> bool:
     """Say whether a sum of tariffs would lack one: those that are there do not count from 1."""
     for c in ("1", "2"):
-        numbers = {
-            int(code.rpartition(".")[2])
-            for code in codes
-            if code.startswith(f"{c}.8.") and code.rpartition(".")[2].isdecimal()
-        }
+        lasts = [code.rpartition(".")[2] for code in codes if code.startswith(f"{c}.8.")]
+        numbers = {int(last) for last in lasts if last.isdecimal() and int(last) <= _MAX_TARIFF}
         if 0 not in numbers and numbers and numbers != set(range(1, len(numbers) + 1)):
             return True
     return False

@@ -178,3 +178,11 @@ def test_damage_no_check_sum_tells_shows_in_the_numbers(before: str, after: str)
     readings = [e.normalized for e in events if isinstance(e, Frame) and e.kind == "data"]
     assert readings == [good[0].normalized]
     assert "framing" in [e.kind for e in events if isinstance(e, Problem)]
+
+
+def test_what_is_no_damage_where_no_check_sum_tells():
+    signed = [line.replace("000700.00*W", "-00700.00*W") for line in EASY[:4]]
+    other = [EASY[0], "1-0:1.8.255*255(00005.0000000*kWh)", "1-0:2.8.0*255(00001.0000000*kWh)"]
+    for lines_ in (signed, other):
+        text = "\r\n".join(["/ESY5Q3D", "", *lines_, "!", ""]).encode("ascii")
+        assert [e.kind for e in parse(text)] == ["identification", "data"]
