@@ -1,6 +1,7 @@
 """What every command line shares: sub-commands loaded on use, input, output, exit codes.
 
-Exit codes: 0 good, 1 the answer is "no", 2 bad usage or input (one clear line on stderr).
+Exit codes: 0 good, 1 the answer is "no", 2 bad usage or input (one clear line on stderr), 130 for
+Ctrl-C.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from typing import Any, NoReturn
 from light_node import jsonio
 
 GOOD, NO, BAD_INPUT = 0, 1, 2
+INTERRUPTED = 128 + signal.SIGINT
 MAX_INPUT_BYTES = 256 * 1024 * 1024
 
 
@@ -112,7 +114,7 @@ def _guarded(prog: str, execute: Any, arguments: argparse.Namespace) -> int:
         print(f"{prog}: {error}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
-        return 128 + signal.SIGINT
+        return INTERRUPTED
     except BrokenPipeError:
         # The reader (head, less) went away; that is its right. Keep Python from complaining.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -70,6 +70,7 @@ class Intake:
         shared.blocks_verified += len(raws)
         shared.signatures_verified += got.signatures
         shared.newest_at = shared.clock.now()
+        shared.pace.note(shared.clock.monotonic(), after.height)
         shared.problem = ""
         # Who shows a header stands for all before it, and commit hashes are chained likewise.
         return self._note(tracker, got.last.block)

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from light_node.chain import errors, root_text
 from light_node.chain.agreement import Agreement
+from light_node.chain.progress import Pace
 from light_node.chain.recorder import Recorder
 from light_node.chain.sources import Source
 from light_node.chain.status import PeerState, SyncStatus
@@ -41,6 +42,7 @@ class Shared:
         self.clock = clock
         self.trackers = [Tracker(source) for source in sources]
         self.agreement = Agreement()
+        self.pace = Pace()
         self.changed = threading.Condition()
         self.stopping = threading.Event()
         self.threads: list[threading.Thread] = []
@@ -150,7 +152,7 @@ class Shared:
         """Return what is known now; with the lock held."""
         verified, now = self.store.state.height, self.clock.monotonic()
         agreed = self.agreement.agreed_height
-        fork = self.fork
+        fork, claimed = self.fork, claimed_height(self.trackers)
         return SyncStatus(
             channel=self.root.config.channel_id,
             trust_root=self.root.fingerprint,
@@ -159,7 +161,7 @@ class Shared:
             verified_height=verified,
             agreed_height=agreed,
             valid_height=self.agreement.valid_height,
-            height=claimed_height(self.trackers),
+            height=claimed,
             peers=tuple(tracker.status(now) for tracker in self.trackers),
             waiting_for=_FORKED if fork else waiting_for(self.trackers, verified, agreed),
             problem=self._current_problem(),
@@ -170,6 +172,7 @@ class Shared:
             dissents=self.agreement.dissents,
             fork=fork,
             evidence=self.evidence,
+            progress=self.pace.progress(now, self.store.first, verified, claimed),
             running=bool(self.threads) and not self.stopping.is_set(),
         )
 

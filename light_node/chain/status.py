@@ -5,6 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from light_node.chain.errors import Fork
+from light_node.chain.progress import Progress
 
 
 class PeerState(StrEnum):
@@ -73,7 +74,8 @@ class SyncStatus:
     disagree and no majority decides, ``dissents`` names those outvoted. ``evidence`` is the file
     kept of a fork, "" if none could be kept, None before. ``newest_at`` is when the tip last moved,
     to tell quiet from withheld. ``trust_root_text`` is the root for others
-    (:mod:`light_node.chain.root_text`), "" where it has no dates.
+    (:mod:`light_node.chain.root_text`), "" where it has no dates. ``progress`` is None while all
+    that is claimed is verified.
     """
 
     channel: str
@@ -95,3 +97,4 @@ class SyncStatus:
     evidence: str | None = None
     running: bool = False
     trust_root_text: str = ""
+    progress: Progress | None = None

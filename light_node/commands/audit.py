@@ -10,7 +10,7 @@ from light_node.chain.auditor import MAX_BLOCKS, Audit, Auditor
 from light_node.chain.node import LightNode
 from light_node.chain.status import Level, SyncStatus
 from light_node.clock import SystemClock
-from light_node.commands import node_options
+from light_node.commands import catching_up, node_options
 from light_node.fabric.errors import FabricError
 from light_node.market.errors import InvalidSlot
 
@@ -37,9 +37,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--timeout",
         type=float,
-        default=60.0,
+        default=catching_up.DEFAULT_TIMEOUT_S,
         metavar="S",
-        help="give up catching up with the channel after so many seconds (default 60)",
+        help=f"while catching up with the channel: {catching_up.HELP}",
     )
 
 
@@ -105,7 +105,7 @@ def _last_block(node: LightNode, arguments: argparse.Namespace) -> int:
         agreed = status.agreed_height or 0
         return wanted is not None and status.verified_height >= wanted and agreed >= wanted
 
-    node.wait(caught_up, arguments.timeout)
+    catching_up.catch_up(node, caught_up, arguments.timeout)
     newest = node.status().verified_height - 1
     if arguments.last is None:
         return newest

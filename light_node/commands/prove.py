@@ -10,7 +10,7 @@ from light_node.chain.node import LightNode
 from light_node.chain.proof import ProvenTransaction
 from light_node.chain.status import SyncStatus
 from light_node.clock import SystemClock
-from light_node.commands import node_options
+from light_node.commands import catching_up, node_options
 from light_node.fabric.errors import FabricError
 
 SUMMARY = "Write the proof of a transaction to a file, or check such a file offline."
@@ -30,9 +30,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--timeout",
         type=float,
-        default=60.0,
+        default=catching_up.DEFAULT_TIMEOUT_S,
         metavar="S",
-        help="give up catching up with the channel after so many seconds (default 60)",
+        help=f"while catching up with the channel: {catching_up.HELP}",
     )
     node_options.configure(parser, required=False)
 
@@ -110,7 +110,7 @@ def _catch_up(node: LightNode, arguments: argparse.Namespace) -> None:
         wanted = status.height if arguments.block is None else arguments.block + 1
         return wanted is not None and (status.agreed_height or 0) >= wanted
 
-    node.wait(caught_up, arguments.timeout)
+    catching_up.catch_up(node, caught_up, arguments.timeout)
 
 
 def _cannot(arguments: argparse.Namespace, reason: str) -> int:

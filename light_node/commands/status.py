@@ -9,7 +9,7 @@ from light_node.chain.sources import from_profile
 from light_node.chain.store import HeaderStore
 from light_node.chain.trust import TrustRoot
 from light_node.clock import SystemClock
-from light_node.commands import node_options
+from light_node.commands import catching_up, node_options, status_socket
 from light_node.fabric.errors import FabricError
 from light_node.fabric.profile import NetworkProfile
 
@@ -41,6 +41,7 @@ def execute(arguments: argparse.Namespace) -> int:
     store = _open(arguments, root)
     try:
         result |= _stored(store)
+        result["running"] = _running(arguments)
         if arguments.check:
             result["links_checked"] = 0 if store is None else store.verify_links()
         result["peers"] = _ask_peers(arguments, profile, root, store)
@@ -55,6 +56,16 @@ def execute(arguments: argparse.Namespace) -> int:
         _print_for_people(result)
     wrong = result["trust_root_expired"] or any(p["agrees"] is False for p in result["peers"])
     return commandline.NO if wrong else commandline.GOOD
+
+
+def _running(arguments: argparse.Namespace) -> dict[str, Any] | None:
+    """Return how far the light node has come that is running on this folder; None if none is."""
+    path = node_options.store_directory(arguments) / status_socket.FILE_NAME
+    found = status_socket.read_status(path)
+    if not isinstance(found, dict):
+        return None
+    kept = ("height", "verified_height", "agreed_height", "progress", "waiting_for", "problem")
+    return {name: found.get(name) for name in kept}
 
 
 def _open(arguments: argparse.Namespace, root: TrustRoot) -> HeaderStore | None:
@@ -116,6 +127,15 @@ def _ask_peers(
     return answers
 
 
+def _doing(running: dict[str, Any]) -> str:
+    if running["problem"]:
+        return f". Problem: {running['problem']}"
+    if running["progress"] is not None:
+        return f": {catching_up.words(running['progress'])}."
+    agreed = f", {running['agreed_height'] or 0} blocks agreed on by two organisations."
+    return agreed if not running["waiting_for"] else f"; waiting for {running['waiting_for']}."
+
+
 def _print_for_people(result: dict[str, Any]) -> None:
     lines = [
         f"Channel {result['channel']}, trust root {result['trust_root']} "
@@ -130,6 +150,8 @@ def _print_for_people(result: dict[str, Any]) -> None:
             f"Verified here: {result['verified_height']} blocks, tip {result['tip'][:16]}…, "
             f"configuration of block {result['configuration']}"
         )
+    if (running := result["running"]) is not None:
+        lines.append("A light node is running on this folder" + _doing(running))
     if "links_checked" in result:
         lines.append(f"Hash links recomputed: {result['links_checked']}, all good.")
     for peer in result["peers"]:

@@ -10,7 +10,7 @@ from light_node.chain.node import LightNode
 from light_node.chain.sources import Source, from_profile
 from light_node.chain.status import PeerState, PeerStatus, SyncStatus
 from light_node.clock import SystemClock
-from light_node.commands import node_options
+from light_node.commands import catching_up, node_options
 from light_node.fabric.identity import SigningIdentity
 from light_node.fabric.profile import NetworkProfile
 
@@ -23,9 +23,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--timeout",
         type=float,
-        default=60.0,
+        default=catching_up.DEFAULT_TIMEOUT_S,
         metavar="S",
-        help="give up after so many seconds (default 60)",
+        help=catching_up.HELP,
     )
     parser.add_argument(
         "--skip-ahead",
@@ -47,8 +47,14 @@ def execute(arguments: argparse.Namespace) -> int:
     except errors.ChainError as error:
         raise commandline.InputError(str(error)) from error
     with node:
-        node.wait(_is_done, arguments.timeout)
+        try:
+            in_time = catching_up.catch_up(node, _is_done, arguments.timeout)
+        except KeyboardInterrupt:
+            _say_stopped(node.status(), "Stopped")
+            return commandline.INTERRUPTED
         status = node.status()
+        if not in_time and status.fork is None and not arguments.follow:
+            _say_stopped(status, f"No progress for {arguments.timeout:g} s, given up")
         if arguments.follow and status.fork is None:
             _follow(node)
             status = node.status()
@@ -71,13 +77,30 @@ def _skip_ahead(
         named = quarantine.load(directory)
         found = from_profile(profile, root.config, identity, SystemClock())
         sources = [s for s in found if s.organization not in named]
-        start = skip.skip_ahead(directory, root, sources)
+        start = skip.skip_ahead(directory, root, sources, _say_config)
+    except KeyboardInterrupt:
+        print("Stopped. What was fetched is kept: the same command goes on.", file=sys.stderr)
+        raise
     except errors.ChainError as error:
         raise commandline.InputError(str(error)) from error
     finally:
         for source in sources:
             source.close()
     print(f"starting from configuration block {start.number}", file=sys.stderr)
+
+
+def _say_config(number: int) -> None:
+    print(f"configuration block {number} is at hand", file=sys.stderr, flush=True)
+
+
+def _say_stopped(status: SyncStatus, why: str) -> None:
+    """Say that nothing is lost, and how to go on."""
+    height = "an unknown number of" if status.height is None else f"{status.height:,}"
+    print(
+        f"{why} with {status.verified_height:,} of {height} blocks verified. "
+        "They are kept: the same command goes on from there.",
+        file=sys.stderr,
+    )
 
 
 def is_good(status: SyncStatus) -> bool:
@@ -143,6 +166,7 @@ def status_json(status: SyncStatus) -> dict[str, Any]:
             {"organization": d.organization, "number": d.number, "others": list(d.others)}
             for d in status.dissents
         ],
+        "progress": catching_up.status_progress(status),
         "blocks_verified": status.blocks_verified,
         "signatures_verified": status.signatures_verified,
         "waiting_for": status.waiting_for,

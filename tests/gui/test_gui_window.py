@@ -464,6 +464,21 @@ def test_hidden_pages_catch_up_when_they_are_opened(
     assert "79 behind" in shown
 
 
+def test_trust_shows_how_long_catching_up_takes(open_window: Open) -> None:
+    view = full_view()
+    behind = replace(view.trust, verified_height=250_000, height=1_000_000, share=0.2499)
+    window = open_window(replace(view, trust=behind))
+    window.open_page("trust")
+    page = window.pages["trust"]
+    assert "Catching up: 24.9 % verified" in texts(page)
+    known = replace(behind, blocks_per_s=5_000.4, seconds_left=150.0)
+    window.show_view(replace(view, trust=known), frozenset({Change.TRUST}))
+    words = "Catching up: 24.9 % verified, 5,000 blocks per second, about 02:30 left"
+    assert words in texts(page)
+    window.show_view(view, frozenset({Change.TRUST}))
+    assert "Catching up" not in texts(page)
+
+
 def test_the_strip_warns_of_disagreement(open_window: Open) -> None:
     view = full_view()
     peers = tuple(

@@ -12,6 +12,8 @@ from light_node import cli
 from light_node.chain.node import LightNode
 from light_node.chain.status import Level, PeerState
 from light_node.clock import SystemClock
+from light_node.commands import catching_up
+from light_node.commands.status_socket import StatusSocket
 from light_node.devnet.testing import DevnetProcess
 from light_node.fabric.block import without_data
 from light_node.fabric.deliver import DeliverClient
@@ -95,6 +97,48 @@ def test_sync_and_status_commands(devnet: DevnetProcess, tmp_path: Path, capsys:
     text = capsys.readouterr().out
     assert "Verified here" in text
     assert "all good" in text
+
+
+def test_ctrl_c_and_the_time_limit_lose_nothing_and_say_how_to_go_on(
+    devnet: DevnetProcess, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile, store = str(devnet.directory / "profile.json"), str(tmp_path / "store")
+    options = ["--profile", profile, "--dir", store]
+
+    def interrupted(node: Any, *_: Any) -> bool:
+        assert node.wait_height(1, SOON)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(catching_up, "catch_up", interrupted)
+        assert cli.main(["sync", *options]) == 130
+    said = capsys.readouterr()
+    assert "They are kept: the same command goes on from there." in said.err
+    assert cli.main(["sync", "--timeout", "0", *options]) == 1
+    assert "No progress for 0 s, given up" in capsys.readouterr().err
+    assert cli.main(["sync", *options]) == 0
+
+
+def test_status_tells_of_the_node_that_is_running(
+    devnet: DevnetProcess, tmp_path: Path, capsys: Any
+) -> None:
+    profile = devnet.directory / "profile.json"
+    options = ["--profile", str(profile), "--dir", str(tmp_path)]
+    assert cli.main(["sync", *options]) == 0
+    behind = {
+        "problem": "", "waiting_for": "blocks 7 to 99", "agreed_height": 7,
+        "progress": {"verified": 7, "of": 100, "share": 0.0707, "blocks_per_s": None,
+                     "seconds_left": None},
+    }  # fmt: skip
+    server = StatusSocket(tmp_path / "status.sock", lambda last, timeout: behind)
+    try:
+        assert cli.main(["status", "--offline", *options]) == 0
+    finally:
+        server.close()
+    said = capsys.readouterr().out
+    assert "A light node is running on this folder: verified 7 of 100 blocks (7.0 %)." in said
+    assert cli.main(["status", "--offline", *options]) == 0
+    assert "is running" not in capsys.readouterr().out
 
 
 def test_sync_says_what_it_lacks(devnet: DevnetProcess, tmp_path: Path, capsys: Any) -> None:

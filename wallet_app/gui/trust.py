@@ -70,6 +70,21 @@ def expiry(expires: datetime | None, now: datetime) -> tuple[str, str]:
     return tr("valid until {day}", day=day), ""
 
 
+def progress(trust: TrustView) -> str:
+    """Return share, pace and time left of a catch-up in words; "" when there is none."""
+    if trust.share is None:
+        return ""
+    share = fmt.decimal(int(1000 * trust.share), 10, 1)
+    if trust.blocks_per_s is None or trust.seconds_left is None:
+        return tr("Catching up: {share} % verified", share=share)
+    return tr(
+        "Catching up: {share} % verified, {number} blocks per second, about {time} left",
+        share=share,
+        number=fmt.count(round(trust.blocks_per_s)),
+        time=fmt.duration(trust.seconds_left),
+    )
+
+
 class HeightsCard(Card):
     """Claimed, verified and agreed heights side by side."""
 
@@ -96,6 +111,9 @@ class HeightsCard(Card):
             row.addLayout(column, 1)
             self._values.append(value)
         self.body.addLayout(row)
+        self._progress = label("", wrap=True)
+        self._progress.setAccessibleName(tr("Progress of catching up"))
+        self.body.addWidget(self._progress)
         facts = Facts()
         self._blocks = facts.add(tr("Blocks verified since start"))
         self._signatures = facts.add(tr("Signatures verified since start"))
@@ -109,6 +127,8 @@ class HeightsCard(Card):
             value.setText(fmt.count(height))
         self._blocks.setText(fmt.count(trust.blocks_verified))
         self._signatures.setText(fmt.count(trust.signatures_verified))
+        self._progress.setText(progress(trust))
+        self._progress.setVisible(bool(self._progress.text()))
         if trust.height is None or trust.verified_height is None:
             self._state.show_state("unknown", tr("nothing verified yet"))
         elif trust.verified_height < trust.height:

@@ -97,6 +97,7 @@ class LightNodeAdapter:
 
 def trust_view(status: SyncStatus) -> TrustView:
     """Return a light node's status as the screens show it."""
+    progress = status.progress
     return TrustView(
         channel=status.channel,
         trust_root=status.trust_root,
@@ -105,6 +106,9 @@ def trust_view(status: SyncStatus) -> TrustView:
         height=status.height,
         verified_height=status.verified_height,
         agreed_height=status.agreed_height,
+        share=None if progress is None else progress.share,
+        blocks_per_s=None if progress is None else progress.blocks_per_s,
+        seconds_left=None if progress is None else progress.seconds_left,
         peers=tuple(_peer_view(peer) for peer in status.peers),
         waiting_for=status.problem or status.waiting_for,
         blocks_verified=status.blocks_verified,

@@ -154,6 +154,9 @@ class TrustView:
     height: int | None = None  # highest block any peer claims, +1
     verified_height: int | None = None
     agreed_height: int | None = None  # two organisations showed the same header
+    share: float | None = None  # of the chain, 0 to 1, while catching up
+    blocks_per_s: float | None = None
+    seconds_left: float | None = None  # None while that cannot be told
     peers: tuple[PeerView, ...] = ()
     waiting_for: str = ""
     blocks_verified: int = 0

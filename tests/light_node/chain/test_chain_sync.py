@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from light_node.chain import errors, follower, tracker
+from light_node.chain.progress import Progress
 from light_node.chain.status import PeerState, SyncStatus
 from light_node.chain.store import HeaderStore
 from light_node.chain.sync import ChainSync
@@ -120,6 +121,38 @@ def test_far_behind_one_source_feeds_and_the_other_is_spared(
     assert sorted(s.served for s in sources)[0] <= follower.NEAR
     assert max(s.served for s in sources) == 300
     assert bench.sync.status().signatures_verified < 300, "hash links stand for most"
+    assert bench.sync.status().progress is None, "nothing is left to do"
+
+
+def test_the_progress_of_a_long_catch_up(
+    bft_channel: Any,
+    make_source: Any,
+    start: Start,
+    still_clock: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Batches of 50 blocks, a second each: told after every one of them."""
+    monkeypatch.setattr(follower, "BATCH_BLOCKS", 50)
+    bft_channel.extend(300)
+    feeder = make_source("Org1MSP", bft_channel.raw)
+    feeder.down = True
+    silent = make_source("Org2MSP", bft_channel.raw, down=True)
+    bench = start(bft_channel, feeder, silent, clock=still_clock)
+    told: list[SyncStatus] = []
+
+    def listen(status: SyncStatus) -> None:
+        if not told or status.verified_height != told[-1].verified_height:
+            told.append(status)
+            still_clock.elapsed += 1
+
+    bench.sync.subscribe(listen)
+    feeder.come_up()
+    bench.wait(lambda s: s.verified_height == 301)
+    found = {s.verified_height: s.progress for s in told}
+    assert found[151] == Progress(150 / 300, 50.0, 3.0)
+    assert found[51] is not None
+    assert found[51].seconds_left is None
+    assert bench.sync.status().progress is None
 
 
 def test_a_restart_goes_on_where_it_stopped(channel: Any, make_source: Any, start: Start) -> None:

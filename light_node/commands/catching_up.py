@@ -1,0 +1,125 @@
+"""Waiting for a light node to catch up: a progress line, and a limit on time without progress."""
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, TextIO
+
+from light_node.chain.node import LightNode
+from light_node.chain.status import SyncStatus
+from light_node.clock import Clock, SystemClock
+
+DEFAULT_TIMEOUT_S = 60.0
+HELP = "give up after so many seconds without one more block verified or agreed on (default 60)"
+REDRAWN_S, LINE_S = 0.25, 10.0
+"""How often the line is written anew on a terminal, and elsewhere another one added."""
+
+Condition = Callable[[SyncStatus], bool]
+
+
+def catch_up(
+    node: LightNode,
+    done: Condition,
+    timeout: float,
+    *,
+    clock: Clock | None = None,
+    stream: TextIO | None = None,
+) -> bool:
+    """Wait until ``done``; False after ``timeout`` seconds without one more block, or when stopped.
+
+    Meanwhile the progress is written to ``stream`` (standard error).
+    """
+    clock = clock or SystemClock()
+    line = ProgressLine(sys.stderr if stream is None else stream, clock)
+    try:
+        return _wait(node, done, timeout, clock, line)
+    finally:
+        line.end()
+
+
+def _wait(
+    node: LightNode, done: Condition, timeout: float, clock: Clock, line: "ProgressLine"
+) -> bool:
+    reached: tuple[int, int] | None = None
+    since = clock.monotonic()
+    while True:
+        status, now = node.status(), clock.monotonic()
+        if done(status):
+            return True
+        if (found := _reached(status)) != reached:
+            reached, since = found, now
+        left = timeout - (now - since)
+        if left <= 0 or not status.running:
+            return False
+        line.show(status)
+        node.wait(lambda s: done(s) or not s.running, min(left, REDRAWN_S))
+
+
+def _reached(status: SyncStatus) -> tuple[int, int]:
+    """What is verified and agreed on; what sources claim is no progress."""
+    return status.verified_height, status.agreed_height or 0
+
+
+class ProgressLine:
+    """Progress in one line that is written anew; where that is no terminal, a line now and then."""
+
+    def __init__(self, stream: TextIO, clock: Clock) -> None:
+        self._stream = stream
+        self._clock = clock
+        self._redraws = stream.isatty()
+        self._shown_at = clock.monotonic()  # the first line only after a moment
+        self._open = False
+
+    def show(self, status: SyncStatus) -> None:
+        """Write the progress, if there is any and the last was written long enough ago."""
+        now = self._clock.monotonic()
+        if now - self._shown_at < (REDRAWN_S if self._redraws else LINE_S):
+            return
+        self._shown_at = now
+        text = words(status_progress(status)) or f"waiting for {status.waiting_for}"
+        if not self._redraws:
+            print(text, file=self._stream, flush=True)
+        else:
+            print(f"\r{text[:79]}\x1b[K", end="", file=self._stream, flush=True)
+            self._open = True
+
+    def end(self) -> None:
+        """Leave the line, so that what is printed next has one of its own."""
+        if self._open:
+            print("\r\x1b[K", end="", file=self._stream, flush=True)
+            self._open = False
+
+
+def status_progress(status: SyncStatus) -> dict[str, Any] | None:
+    """Return the progress as ``--json`` prints it, rounded; None if the node is not behind."""
+    progress = status.progress
+    if progress is None:
+        return None
+    pace, left = progress.blocks_per_s, progress.seconds_left
+    return {
+        "verified": status.verified_height,
+        "of": status.height,
+        "share": round(progress.share, 4),
+        "blocks_per_s": None if pace is None else round(pace, 1),
+        "seconds_left": None if left is None else round(left),
+    }
+
+
+def words(progress: Mapping[str, Any] | None) -> str:
+    """Say a progress of :func:`status_progress` to people; "" for None."""
+    if progress is None:
+        return ""
+    text = f"verified {progress['verified']:,} of {progress['of']:,} blocks"
+    text += f" ({int(1000 * progress['share']) / 10:.1f} %)"
+    if progress["blocks_per_s"] is not None and progress["seconds_left"] is not None:
+        text += f", {progress['blocks_per_s']:,.0f} blocks/s"
+        text += f", about {span(progress['seconds_left'])} left"
+    return text
+
+
+def span(seconds: float) -> str:
+    """Return a time in words, as exact as an estimate can be."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    if seconds < 90 * 60:
+        return f"{round(seconds / 60)} min"
+    return f"{seconds / 3600:.1f} h"
