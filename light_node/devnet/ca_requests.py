@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import NameOID
 
@@ -23,6 +23,7 @@ ROLES, MANAGED_ATTRIBUTES = "hf.Registrar.Roles", "hf.Registrar.Attributes"
 _MAX_AFFILIATION_CHARACTERS = 256
 AFFILIATIONS = ("org1", "org1.department1", "org1.department2", "org2", "org2.department1")
 """What a CA knows besides the root affiliation: the tree Fabric CA starts with."""
+_UNUSABLE: tuple[type[Exception], ...] = (*crypto.UNREADABLE, InvalidSignature)
 _OWNED_FLAGS = ("hf.Revoker", "hf.IntermediateCA", "hf.GenCRL", "hf.AffiliationMgr")
 _OWNED_ROLES = (ROLES, "hf.Registrar.DelegateRoles")
 _FIXED = ("hf.EnrollmentID", "hf.Type", "hf.Affiliation")
@@ -89,7 +90,7 @@ def signing_request(
         request = x509.load_pem_x509_csr(text.encode())
         good = request.is_signature_valid
         request_key(request)
-    except (ValueError, UnsupportedAlgorithm, InvalidSignature) as error:
+    except _UNUSABLE as error:
         raise CaFailure(400, 31, "The certificate request cannot be used") from error
     if not good:
         raise CaFailure(400, 31, "The certificate request's signature is wrong")
@@ -110,11 +111,13 @@ def request_key(request: x509.CertificateSigningRequest) -> crypto.PublicKey:
 
 
 def request_hosts(request: x509.CertificateSigningRequest) -> list[str]:
-    """Return the host names and addresses the CSR asks for."""
+    """Return the host names and addresses the CSR asks for; ``CaFailure`` 31 if unreadable."""
     try:
         names = request.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         return []
+    except crypto.UNREADABLE as error:
+        raise CaFailure(400, 31, "The certificate request's extensions cannot be read") from error
     dns = names.get_values_for_type(x509.DNSName)
     return [*dns, *(str(ip) for ip in names.get_values_for_type(x509.IPAddress))]
 

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
-from light_node.fabric.crypto import CryptoError, curve_order
+from light_node.fabric.crypto import UNREADABLE, CryptoError, curve_order
 
 MAX_CERTIFICATE_BYTES = 64 * 1024
 MAX_PATH_SIGNATURE_CHECKS = 100
@@ -31,6 +31,7 @@ MAX_PATH_SIGNATURE_CHECKS = 100
 
 _PEM = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----\s*(.*?)-----END \1-----", re.DOTALL)
 _OU_TYPE = bytes.fromhex("060355040b")  # 2.5.4.11
+_UNREADABLE: tuple[type[Exception], ...] = (*UNREADABLE, IndexError)
 _SIGNATURE_HASHES = frozenset({"sha256", "sha384", "sha512"})
 _UNDERSTOOD_CRITICAL = frozenset(
     {
@@ -101,11 +102,10 @@ def parse(der: bytes) -> Certificate:
     """Parse a DER certificate; ``CertificateError`` if it is malformed or of an unknown kind."""
     try:
         certificate = x509.load_der_x509_certificate(der)
+        _check_unsigned_parts(der)
         return _fields(certificate, der)
-    except (ValueError, IndexError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
+    except _UNREADABLE as error:
         raise CertificateError(f"not a readable certificate: {error}") from error
-    except x509.UnsupportedGeneralNameType as error:
-        raise CertificateError("the certificate names something unreadable") from error
 
 
 def load(pem: bytes) -> Certificate:
@@ -150,6 +150,22 @@ def _fields(certificate: x509.Certificate, der: bytes) -> Certificate:
         tuple(_organizational_units(subject)),
         names.public_bytes() if isinstance(names, x509.SubjectAlternativeName) else b"",
     )
+
+
+def _check_unsigned_parts(der: bytes) -> None:
+    """Refuse a second way to write what the issuer's signature does not cover.
+
+    Identities are told apart by the whole encoding, so another one of the same certificate would
+    count as another signer. Go compares the two algorithms as bytes, and moves a signature of an
+    odd number of bits to the right, which then is a wrong one.
+    """
+    tbs, algorithm, signature = _children(der)
+    parts = list(_children(tbs))
+    if parts[2 if parts[0][0] == 0xA0 else 1] != algorithm:
+        raise CertificateError("the certificate names two signature algorithms")
+    _, start, _ = _element(signature, 0)
+    if signature[start] != 0:
+        raise CertificateError("the certificate's signature is no whole number of bytes")
 
 
 def _raw_names(tbs: bytes) -> tuple[bytes, bytes]:

@@ -39,6 +39,16 @@ _CURVE_ORDERS = {
 }
 
 
+UNREADABLE: tuple[type[Exception], ...] = (
+    ValueError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
+"""What ``cryptography`` raises on foreign X.509: not all of it is a ``ValueError``."""
+
+
 class CryptoError(ValueError):
     """A key or certificate that cannot be used with Fabric; the message says why."""
 
@@ -185,7 +195,7 @@ def load_certificate(pem: bytes) -> x509.Certificate:
     """Read the first certificate in PEM text; ``CryptoError`` if there is none."""
     try:
         return x509.load_pem_x509_certificate(pem)
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except UNREADABLE as error:
         raise CryptoError("this is no readable certificate in PEM") from error
 
 
@@ -193,7 +203,7 @@ def load_certificates(pem: bytes) -> list[x509.Certificate]:
     """Read all certificates in PEM text, in order; ``CryptoError`` if there is none."""
     try:
         return x509.load_pem_x509_certificates(pem)
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except UNREADABLE as error:
         raise CryptoError("this is no readable certificate in PEM") from error
 
 

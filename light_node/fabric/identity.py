@@ -6,6 +6,7 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from light_node import jsonio
+from light_node.fabric import crypto
 from light_node.fabric.crypto import CryptoError, KeySigner, PrivateKey, Signer, load_certificate
 from light_node.fabric.pb import msp_pb2
 
@@ -69,7 +70,7 @@ def attributes(certificate: x509.Certificate) -> dict[str, str]:
         extension = certificate.extensions.get_extension_for_oid(ATTRIBUTES_OID).value
     except x509.ExtensionNotFound:
         return {}
-    except ValueError as error:
+    except crypto.UNREADABLE as error:
         raise IdentityError(f"the certificate's extensions cannot be read: {error}") from error
     raw = extension.value if isinstance(extension, x509.UnrecognizedExtension) else b""
     if len(raw) > _MAX_ATTRIBUTES_BYTES:

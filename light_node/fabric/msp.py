@@ -464,7 +464,11 @@ def _load_all(pems: Sequence[bytes]) -> list[Certificate]:
 
 def _path(paths: PathBuilder, certificate: Certificate) -> tuple[Certificate, ...]:
     # The instant is part of the rule: validity today plays no role (3.2 point 3).
-    return paths.only_path(certificate, certificate.not_before + _ONE_SECOND)
+    try:
+        at = certificate.not_before + _ONE_SECOND
+    except OverflowError as error:  # the last second X.509 can write
+        raise CertificateError("the certificate begins when time ends") from error
+    return paths.only_path(certificate, at)
 
 
 def _sanitized(paths: PathBuilder, certificate: Certificate) -> Certificate:
@@ -480,15 +484,17 @@ def _load_crl(raw: bytes) -> x509.CertificateRevocationList:
         if b"-----BEGIN" in raw:
             return x509.load_pem_x509_crl(raw)
         return x509.load_der_x509_crl(raw)
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except crypto.UNREADABLE as error:
         raise MspConfigError(f"a revocation list cannot be read: {error}") from error
 
 
 def _authority_key_id(crl: x509.CertificateRevocationList) -> bytes:
     try:
         found = crl.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier)
-    except (x509.ExtensionNotFound, ValueError) as error:
+    except x509.ExtensionNotFound as error:
         raise UntrustedCertificateError("a revocation list names no authority key") from error
+    except crypto.UNREADABLE as error:
+        raise UntrustedCertificateError(f"a revocation list cannot be read: {error}") from error
     return found.value.key_identifier or b""
 
 

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from light_node import jsonio
-from light_node.fabric.crypto import KeySigner
+from light_node.fabric.crypto import CryptoError, KeySigner, load_certificate, public_key_of
 from light_node.fabric.identity import SigningIdentity
 from wallet_app.files import write_atomically
 from wallet_app.keys.store import KeyPlace, KeyStore, KeyStoreError
@@ -79,7 +79,7 @@ def load_identity(directory: Path) -> WalletIdentity | None:
     try:
         fields = jsonio.mapping(jsonio.strict_loads(raw), _FILE)
         certificate = jsonio.string(fields, "certificate", max_length=65536).encode()
-        x509.load_pem_x509_certificate(certificate)
+        load_certificate(certificate)
         return WalletIdentity(
             jsonio.string(fields, "msp_id"),
             jsonio.string(fields, "enrolment_id"),
@@ -128,10 +128,11 @@ def enrol(
 
 def _check_certificate(pem: bytes, key: ec.EllipticCurvePublicKey, enrolment_id: str) -> None:
     try:
-        certificate = x509.load_pem_x509_certificate(pem)
-    except ValueError as error:
+        certificate = load_certificate(pem)
+        certified = public_key_of(certificate)
+    except CryptoError as error:
         raise EnrolmentError(f"the CA answered with no certificate: {error}; try again") from error
-    if certificate.public_key() != key:
+    if certified != key:
         raise EnrolmentError("the CA answered with a certificate for another key: do not use it")
     names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     if [name.value for name in names] != [enrolment_id]:

@@ -1,5 +1,7 @@
 """Enrolment keeps a key only with its certificate, and never puts one in another's place."""
 
+import base64
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -154,11 +156,23 @@ def test_a_damaged_certificate_is_said_before_it_is_used(tmp_path: Path) -> None
         load_identity(tmp_path)
 
 
+def of_another_version(pem: bytes) -> bytes:
+    """The certificate with X.509 version 4, which the library refuses in a way of its own."""
+    label, *body, end = pem.splitlines()
+    der = bytearray(base64.b64decode(b"".join(body)))
+    der[der.index(bytes.fromhex("a003020102")) + 4] = 3
+    return b"\n".join((label, base64.b64encode(der), end, b""))
+
+
+@pytest.mark.parametrize(
+    "spoil", [lambda _: b"-----BEGIN CERTIFICATE-----\nnone", of_another_version]
+)
 def test_an_answer_of_the_ca_that_is_no_certificate(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: Callable[[bytes], bytes]
 ) -> None:
     ca = Ca()
-    monkeypatch.setattr(ca, "enroll", lambda *_: b"-----BEGIN CERTIFICATE-----\nnone")
+    issue = ca.enroll
+    monkeypatch.setattr(ca, "enroll", lambda *asked: spoil(issue(*asked)))
     with pytest.raises(EnrolmentError, match="no certificate"):
         enrol_here(tmp_path, ca)
     assert not (tmp_path / "identity.json").exists()
