@@ -16,19 +16,20 @@ from light_node.fabric.errors import FabricError
 _MOST_EXAMINED = 64
 
 
-class SignedElsewhere(Exception):
-    """A signed block that is not in our history: of a fork, or of another channel.
+class Elsewhere(Exception):
+    """A block that is not in our history: of a fork, of another channel, or made up.
 
-    ``number`` is the last block known to differ, ``error`` what is said if it is no fork.
+    ``signed`` is the block if our configuration's orderers signed it. A fork may have brought
+    others since, so that only its first blocks show what it is. ``number`` is the last block that
+    may differ, ``error`` what is said if it is no fork.
     """
 
     def __init__(
-        self, number: int, block: Block, raw: bytes, error: errors.VerificationError
+        self, number: int, signed: tuple[Block, bytes] | None, error: errors.VerificationError
     ) -> None:
         super().__init__(str(error))
         self.number = number
-        self.block = block
-        self.raw = raw
+        self.signed = signed
         self.error = error
 
 
@@ -42,30 +43,32 @@ class Conflicts:
 
     # -- histories ------------------------------------------------------------------------------
 
-    def is_fork(self, tracker: Tracker, claim: SignedElsewhere) -> bool:
-        """Find where a signed block's history leaves ours; stop everything if it does.
+    def is_fork(self, tracker: Tracker, claim: Elsewhere) -> bool:
+        """Find where a source's history leaves ours; stop everything if it is signed there.
 
         Else its source is in quarantine for what it showed.
         """
-        shared, block, raw = self._shared, claim.block, claim.raw
+        shared, found = self._shared, claim.signed
         try:
-            if block.number > claim.number or block.previous_hash != self._store.hash(
-                block.number - 1
-            ):
+            if found is None or found[0].number > claim.number or not self._follows(found[0]):
                 found = first_divergence(tracker.source, self._store, claim.number)
                 if found is None:
                     raise claim.error
-                block, raw = found
         except (FabricError, errors.VerificationError) as error:
-            shared.set_state(tracker, PeerState.DISAGREES, str(error))
+            said = error if claim.signed else claim.error
+            shared.set_state(tracker, PeerState.DISAGREES, str(said))
             return False
+        block, raw = found
         ours = self._store.hash(block.number) or b""
         fork = errors.Fork(block.number, ours, block.hash, tracker.source.organization)
         with shared.changed:
             shared.keep(tracker, block.number, ours, raw, str(fork))
-        shared.halt(fork, tracker)
-        self._collect_evidence(tracker, block.number, raw)
+        if shared.halt(fork, tracker):
+            self._collect_evidence(tracker, block.number, raw)
         return True
+
+    def _follows(self, block: Block) -> bool:
+        return block.previous_hash == self._store.hash(block.number - 1)
 
     def is_config_hidden(self, tracker: Tracker, error: errors.HiddenConfig) -> bool:
         """Find out who is wrong about the configuration in force, this node or the source.
@@ -84,10 +87,11 @@ class Conflicts:
             return False
         if hidden is not None:
             number = error.index
-            shared.halt(errors.HiddenChange(number, self._store.hash(number) or b""), None)
-            self._collect_evidence(tracker, number, hidden, ours_is_false=True)
-            with shared.changed:
-                self._store.drop_from(number)
+            change = errors.HiddenChange(number, self._store.hash(number) or b"")
+            if shared.halt(change, None):
+                self._collect_evidence(tracker, number, hidden, ours_is_false=True)
+                with shared.changed:
+                    self._store.drop_from(number)
             return True
         shared.set_state(tracker, PeerState.DISAGREES, str(error))
         if false is not None:

@@ -3,8 +3,8 @@
 import threading
 
 from light_node.chain import allowance, errors, verify
-from light_node.chain.conflicts import Conflicts, SignedElsewhere
-from light_node.chain.intake import Intake
+from light_node.chain.conflicts import Conflicts, Elsewhere
+from light_node.chain.intake import Intake, NotStored
 from light_node.chain.shared import Shared
 from light_node.chain.status import PeerState
 from light_node.chain.tracker import Tracker
@@ -55,11 +55,14 @@ class Follower:
             except errors.VerificationError as error:
                 shared.set_state(tracker, PeerState.DISAGREES, str(error))
                 delay = QUARANTINE_S
-            except SignedElsewhere as claim:
+            except Elsewhere as claim:
                 if self._conflicts.is_fork(tracker, claim):
                     return
                 delay = QUARANTINE_S
-            except (errors.ChainError, OSError) as error:  # our own disk, not the source
+            except NotStored:  # our own disk, not the source
+                shared.tell()
+                delay = LAST_RETRY_S
+            except (errors.ChainError, OSError) as error:  # likewise
                 shared.report(str(error))
                 delay = LAST_RETRY_S
             retry = FIRST_RETRY_S if tracker.matched != before else min(2 * retry, LAST_RETRY_S)
@@ -78,8 +81,9 @@ class Follower:
         start = self._store.state.number + 1
         if newest.number < start:  # known here already: agreeing, behind, or on another history
             self._intake.take(tracker, newest.number, [raw])
-            start = newest.number + 1
-        self._read(tracker, start, None)
+            self._read(tracker, newest.number + 1, None)
+        else:
+            self._read(tracker, start, None, (newest.number, raw))
         if not stopping.is_set():
             raise Unavailable("the node ended the stream of blocks", stage="deliver")
 
@@ -90,10 +94,14 @@ class Follower:
         cannot be checked yet; they are when the blocks arrive.
         """
         state = self._store.state
-        if newest.number > state.number and (
-            verify.last_config(newest) == state.config.block_number
+        if newest.number <= state.number or (
+            verify.last_config(newest) != state.config.block_number
         ):
+            return
+        try:
             verify.verify_attestation(state.config, newest)
+        except errors.AttestationFailed as error:  # or is it of a fork with other orderers?
+            raise Elsewhere(state.number, None, error) from error
 
     def _feed_in_turn(self, tracker: Tracker, stop: int) -> None:
         """Feed batches up to block ``stop`` if no other source does; else wait a moment."""
@@ -120,8 +128,14 @@ class Follower:
         if stream is not None:
             stream.close()
 
-    def _read(self, tracker: Tracker, start: int, stop: int | None) -> None:
-        """Read blocks ``start`` to ``stop``; in batches when there is a stop, else one by one."""
+    def _read(
+        self, tracker: Tracker, start: int, stop: int | None, shown: tuple[int, bytes] | None = None
+    ) -> None:
+        """Read blocks ``start`` to ``stop``; in batches when there is a stop, else one by one.
+
+        ``shown`` (number, bytes) is a later block that the source showed before. It is compared as
+        soon as that is known here: in the stream the source may show another.
+        """
         stream = tracker.source.headers(start, stop)
         tracker.stream = stream
         if self._shared.stopping.is_set() or tracker.quarantined:
@@ -141,6 +155,9 @@ class Follower:
                 if stop is None or len(batch) >= BATCH_BLOCKS:
                     self._intake.take(tracker, expected, batch)
                     expected, size, batch = expected + len(batch), 0, []
+                if shown is not None and expected > shown[0]:
+                    self._intake.take(tracker, shown[0], [shown[1]])
+                    shown = None
                 if stop is not None and expected + len(batch) > stop:
                     break  # whatever else the node would send
             if batch:

@@ -3,13 +3,17 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from light_node.chain import errors, received, verify
-from light_node.chain.conflicts import Conflicts, SignedElsewhere
+from light_node.chain.conflicts import Conflicts, Elsewhere
 from light_node.chain.disclosure import check_index
 from light_node.chain.shared import Shared
 from light_node.chain.tracker import Tracker
 from light_node.chain.verify import TrustedState
 from light_node.fabric.block import Block
 from light_node.fabric.channel_config import ChannelConfig
+
+
+class NotStored(Exception):
+    """The store refused; the problem is noted already."""
 
 
 class Intake:
@@ -24,8 +28,8 @@ class Intake:
         """Take in what a stream brought for the numbers from ``first`` on.
 
         The part that is known here by now is compared, the rest verified and stored.
-        ``SignedElsewhere`` for what is signed but not in our history, ``VerificationError`` for
-        what is not to be believed, ``StoreError`` if the disk refuses.
+        ``Elsewhere`` for what is not in our history, ``VerificationError`` for what else is not to
+        be believed, ``NotStored`` if the disk refuses.
         """
         shared = self._shared
         with shared.changed:
@@ -65,7 +69,12 @@ class Intake:
         except errors.VerificationError as error:
             self._judge_contradiction(tracker, state, raws, error)
             raise
-        self._store.append(got, after)
+        try:
+            self._store.append(got, after)
+        except (errors.ChainError, OSError) as error:
+            # Told before the lock is let go: another source may store the same a moment later.
+            shared.problem = str(error)
+            raise NotStored from error
         shared.recorder.remember(state.height, raws)
         shared.blocks_verified += len(raws)
         shared.signatures_verified += got.signatures
@@ -85,7 +94,7 @@ class Intake:
     def _compare(self, tracker: Tracker, block: Block, raw: bytes) -> None:
         """Compare a copy with the verified header: its hash, and what its orderers signed.
 
-        ``SignedElsewhere`` for another, signed header; else the ``VerificationError``.
+        ``Elsewhere`` for another header; else the ``VerificationError``.
         """
         ours = self._store.hash(block.number)
         if ours is None:
@@ -100,9 +109,10 @@ class Intake:
             check_index(self._store, block)
         except errors.VerificationError as error:
             self._shared.keep(tracker, block.number, ours, raw, str(error))
-            if block.hash != ours and config is not None and _is_attested(config, block):
-                raise SignedElsewhere(block.number, block, raw, error) from error
-            raise
+            if block.hash == ours:
+                raise
+            signed = config is not None and _is_attested(config, block)
+            raise Elsewhere(block.number, (block, raw) if signed else None, error) from error
 
     def _judge_contradiction(
         self,
@@ -111,15 +121,15 @@ class Intake:
         raws: Sequence[bytes],
         error: errors.VerificationError,
     ) -> None:
-        """Keep what did not verify; ``SignedElsewhere`` if it is signed, on another history."""
+        """Keep what did not verify; ``Elsewhere`` if it does not follow our tip."""
         found = next((e for e in _readable(raws) if e[0].number == error.number), None)
         if found is None:
             return  # it cannot even be read
         block, raw = found
         self._shared.keep(tracker, block.number, None, raw, str(error))
-        linked_elsewhere = isinstance(error, errors.BrokenLink) and block.number == state.height
-        if linked_elsewhere and _is_attested(state.config, block):
-            raise SignedElsewhere(state.number, block, raw, error) from error
+        if isinstance(error, errors.BrokenLink) and block.number == state.height:
+            signed = _is_attested(state.config, block)
+            raise Elsewhere(state.number, (block, raw) if signed else None, error) from error
 
 
 def _readable(raws: Iterable[bytes]) -> Iterator[tuple[Block, bytes]]:

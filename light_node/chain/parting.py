@@ -25,14 +25,16 @@ def keep(
     testimony: Testimony,
     seen_at: datetime,
     reporter: SigningIdentity | None,
-) -> str:
-    """Write the evidence that ``theirs``, a signed block, is not ours; return the file's name.
+) -> tuple[str, tuple[str, ...]]:
+    """Write the evidence that ``theirs``, a signed block, is not ours.
 
     ``theirs`` is the first that differs (:mod:`light_node.chain.divergence`), ``testimony`` what
-    the nodes showed when asked for it, ours among it. "" if that cannot be had or written; the log
-    says why. A reporter that cannot sign now leaves the file unsigned, which proves as much.
+    the nodes showed when asked for it, ours among it. Returns the file's name, "" if ours cannot
+    be had or the file not be written (the log says why), and the organisations whose orderers
+    signed both. A reporter that cannot sign now leaves the file unsigned, which proves as much.
     """
     number = verify.parse(theirs).number
+    both: tuple[str, ...] = ()
     ours = store.config_block(number) or testimony.ours
     try:
         if ours is None:
@@ -48,7 +50,7 @@ def keep(
             seen_at=seen_at.isoformat(timespec="seconds"),
             witnesses=testimony.witnesses,
         )
-        fork_evidence.check(evidence, root.anchor)
+        both = fork_evidence.check(evidence, root.anchor).both
         try:
             evidence = evidence if reporter is None else evidence.signed(reporter)
         except Exception as error:  # noqa: BLE001 - keys may be locked, on a token, gone
@@ -56,8 +58,8 @@ def keep(
         kept = fork_evidence.keep(directory, evidence, number)
     except (errors.ChainError, OSError) as error:
         _log.error("no evidence of the fork at block %d could be kept: %s", number, error)
-        return ""
-    return "" if kept is None else kept.name
+        return "", both
+    return "" if kept is None else kept.name, both
 
 
 def config_blocks(store: HeaderStore, number: int) -> tuple[bytes, ...]:

@@ -1,11 +1,11 @@
 """Organisations that were proved to lie: not followed again until a person lifts it.
 
-They showed another signed history, validity flags that refute themselves, or a signed index that
-hides a configuration block.
+They signed two versions of a block, showed another signed history, validity flags that refute
+themselves, or a signed index that hides a configuration block.
 
 Kept beside the headers in ``quarantine.json``: ``{"version": 1, "organizations": {MSP id: {number,
-seen_at, evidence[, kind]}}}``, ``kind`` "fork" (also where absent), "flags" or "config". Excluding
-them is safe whichever history is the right one: nothing counts as agreed on before two
+seen_at, evidence[, kind]}}}``, ``kind`` "fork" (also where absent), "signed", "flags" or "config".
+Excluding them is safe whichever history is the right one: nothing counts as agreed on before two
 organisations that are left agree.
 """
 
@@ -21,9 +21,10 @@ from light_node.chain.errors import StoreError
 
 FILE_NAME = "quarantine.json"
 MAX_ORGANIZATIONS = 1000
-Kind = Literal["fork", "flags", "config"]
+Kind = Literal["fork", "signed", "flags", "config"]
 _REASONS: Mapping[Kind, str] = {
     "fork": "it showed another signed history from block {} on",
+    "signed": "its orderers signed two versions of block {}",
     "config": "it showed block {} with a false signed index, which hides a configuration",
     "flags": "the commit hash it stated for block {} does not follow from its validity flags",
 }
@@ -112,7 +113,7 @@ def _case(value: object) -> Case:
     told = fields.get("kind", "fork")
     kind = next((known for known in _REASONS if known == told), None)
     if kind is None:
-        raise jsonio.JsonError('"kind" must be fork, flags or config')
+        raise jsonio.JsonError('"kind" must be fork, signed, flags or config')
     evidence = jsonio.required(fields, "evidence")
     if not isinstance(evidence, str) or len(evidence) > 200:
         raise jsonio.JsonError('"evidence" must be a file name')

@@ -104,11 +104,12 @@ class Recorder:
         *,
         ours_is_false: bool = False,
     ) -> Attributed:
-        """Keep both signed versions for others to check; quarantine who shows the lie for good.
+        """Keep both signed versions for others to check; quarantine who lies, for good.
 
-        That is who shows ours where that is proved to be false; else the minority of the
-        organisations asked; without one, the organisation that showed the second version, for
-        either may be right.
+        That is whose orderers are proved to have signed both: their word counts no more. And who
+        shows ours where that is proved to be false; else the minority of the other organisations
+        asked; without one, the organisation that showed the second version, for either may be
+        right.
         """
         block, ours = verify.parse(theirs), self._store.hash(number) or b""
         header = self._store.header(number)
@@ -116,7 +117,7 @@ class Recorder:
         their_version = (block.hash, verify.last_config(block) or 0)
         testimony = witnesses.ask(number, our_version, their_version, (shown_by, *others))
         seen_at = self._clock.now()
-        name = parting.keep(
+        name, both = parting.keep(
             self._directory, self._root, self._store, theirs, shown_by, testimony, seen_at,
             self._reporter,
         )  # fmt: skip
@@ -124,8 +125,10 @@ class Recorder:
         if ours_is_false:
             false = testimony.organizations("ours")
         else:
-            false = testimony.minority() or frozenset((shown_by.organization,))
-        cases = {who: self.quarantine(who, number, name, kind) for who in sorted(false)}
+            false = testimony.minority(without=both) or frozenset((shown_by.organization,))
+        cases = {who: self.quarantine(who, number, name, "signed") for who in both}
+        for who in sorted(false.difference(both)):
+            cases[who] = self.quarantine(who, number, name, kind)
         return Attributed(name, cases, testimony)
 
     def quarantine(

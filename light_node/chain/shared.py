@@ -137,14 +137,20 @@ class Shared:
         problem = self.recorder.keep(tracker.source, number, ours, theirs, reason)
         self.problem = problem or self.problem
 
-    def halt(self, fork: errors.Fork, tracker: Tracker | None) -> None:
-        """Stop following the channel; ``tracker`` showed what does not fit."""
+    def halt(self, fork: errors.Fork, tracker: Tracker | None) -> bool:
+        """Stop following the channel; ``tracker`` showed what does not fit.
+
+        False if it has stopped already: of several that show it, the first is the reason.
+        """
         with self.changed:
-            self.fork = fork
             if tracker is not None:
                 tracker.state, tracker.error = PeerState.DISAGREES, str(fork)
+            if self.fork is not None:
+                return False
+            self.fork = fork
         self.end_streams()
         self.tell()
+        return True
 
     # -- status ---------------------------------------------------------------------------------
 

@@ -5,12 +5,14 @@ It matters for attribution: a peer that relays what its orderers signed need not
 version that one node alone shows is the likelier lie.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
 from light_node.chain import errors, verify
 from light_node.chain.sources import Source
+from light_node.fabric import block as blocks
 from light_node.fabric.block import Block
 from light_node.fabric.errors import FabricError
 
@@ -39,9 +41,13 @@ class Testimony:
         """Return the organisations one of whose nodes shows that version."""
         return frozenset(w.organization for w in self.witnesses if w.shows == shows)
 
-    def minority(self) -> frozenset[str]:
-        """Return who shows the version fewer organisations show; empty if as many show each."""
-        ours, theirs = self.organizations("ours"), self.organizations("theirs")
+    def minority(self, without: Collection[str] = ()) -> frozenset[str]:
+        """Return who shows the version fewer organisations show; empty if as many show each.
+
+        Organisations ``without`` a voice, since they are proved to have signed both, do not count.
+        """
+        ours = self.organizations("ours").difference(without)
+        theirs = self.organizations("theirs").difference(without)
         if len(ours) == len(theirs):
             return frozenset()
         return theirs if len(theirs) < len(ours) else ours
@@ -53,23 +59,44 @@ def same_version(one: Block, other: Block) -> bool:
 
 
 def ask(
-    number: int, ours: tuple[bytes, int], theirs: tuple[bytes, int], sources: Iterable[Source]
+    number: int, ours: tuple[bytes, int], theirs: tuple[bytes, int], sources: Sequence[Source]
 ) -> Testimony:
-    """Ask every source for its copy of a block; versions are (hash, signed last-config index)."""
-    kept: dict[Shows, bytes] = {}
-    witnesses: list[Witness] = []
-    for source in sources:
-        shows: Shows = "nothing"
+    """Ask every source for its copy of a block; versions are (hash, signed last-config index).
+
+    All at once, so that one that does not answer holds up nobody but itself.
+    """
+
+    def shown(source: Source) -> tuple[Shows, bytes]:
         try:
             raw = source.block(number, headers_only=True)
-            block = verify.parse(raw)
-            shown = (block.hash, verify.last_config(block))
-            shows = "ours" if shown == ours else "theirs" if shown == theirs else "another"
-            kept.setdefault(shows, raw)
+            version = _version(verify.parse(raw))
         except (FabricError, errors.VerificationError):
-            shows = "nothing"
-        witnesses.append(Witness(source.organization, source.address, shows))
-    return Testimony(tuple(witnesses), kept.get("ours"), kept.get("theirs"))
+            return "nothing", b""
+        return "ours" if version == ours else "theirs" if version == theirs else "another", raw
+
+    with ThreadPoolExecutor(max(1, len(sources)), "light-node-witness") as pool:
+        found = list(pool.map(shown, sources))
+    kept: dict[Shows, bytes] = {}
+    for shows, raw in found:
+        kept.setdefault(shows, raw)
+    return Testimony(
+        tuple(
+            Witness(source.organization, source.address, shows)
+            for source, (shows, _) in zip(sources, found, strict=True)
+        ),
+        kept.get("ours"),
+        kept.get("theirs"),
+    )
+
+
+def _version(block: Block) -> tuple[bytes, int | None]:
+    """Return hash and signed index; no index where the data beside it shows that it is false.
+
+    A peer that passes on what its orderers signed, with the data that refutes it, hides nothing.
+    """
+    index = verify.last_config(block)
+    is_config = block.envelopes is not None and blocks.is_config(block.envelopes)
+    return block.hash, None if is_config and index != block.number else index
 
 
 def in_words(witnesses: Sequence[Witness]) -> str:

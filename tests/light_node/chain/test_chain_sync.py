@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from light_node.chain import errors, follower, tracker
+from light_node.chain.intake import Intake
 from light_node.chain.progress import Progress
 from light_node.chain.status import PeerState, SyncStatus
 from light_node.chain.store import HeaderStore
@@ -688,6 +689,41 @@ def test_a_store_that_refuses_is_reported_and_recovers(
     assert status.verified_height == 1
     monkeypatch.setattr(stores, "_write_all", write_all)
     assert bench.agreed(3).problem == ""
+
+
+def test_a_failure_to_store_that_is_over_is_not_reported_late(
+    bft_channel: Any, make_source: Any, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One source's thread fails to store a block; before it goes on, another's has stored it."""
+    from light_node.chain import store as stores
+
+    append, failed, stored = stores.HeaderStore.append, threading.Event(), threading.Event()
+
+    def once(*arguments: Any) -> None:
+        if not failed.is_set():
+            failed.set()
+            raise errors.StoreError("the disk is full; free some space")
+        append(*arguments)
+        stored.set()
+
+    def take(self: Intake, *arguments: Any) -> None:
+        try:
+            original(self, *arguments)
+        except Exception:
+            assert stored.wait(SOON)
+            raise
+
+    original = Intake.take
+    one, two = (make_source(o, bft_channel.raw) for o in ("Org1MSP", "Org2MSP"))
+    bench = start(bft_channel, one, two)
+    bench.agreed(1)
+    monkeypatch.setattr(stores.HeaderStore, "append", once)
+    monkeypatch.setattr(Intake, "take", take)
+    bft_channel.extend(1)
+    one.serve(bft_channel.raw)
+    assert failed.wait(SOON)
+    two.serve(bft_channel.raw)
+    assert bench.agreed(2).problem == ""
 
 
 def test_stopping_is_prompt_and_can_be_repeated(

@@ -26,14 +26,15 @@ def changed(channel: Any) -> Any:
     return channel.extend(4)
 
 
-def reindexed(channel: Any, number: int, index: int) -> bytes:
-    """The header of a block signed by the same orderers with another index, without data."""
+def reindexed(channel: Any, number: int, index: int, *, data: bool = False) -> bytes:
+    """A block signed by the same orderers with another index, without data if not asked for."""
     block = channel.parsed(number)
     entry = channel.sign(number, block.previous_hash, block.data_hash, index)
     metadata = [entry, wire.encode_last_config_entry(index), *block.metadata[2:]]
     return wire.encode_block(
-        number, block.previous_hash, None, metadata, header_data_hash=block.data_hash
-    )
+        number, block.previous_hash, block.envelopes if data else None, metadata,
+        header_data_hash=block.data_hash,
+    )  # fmt: skip
 
 
 def hiding(channel: Any) -> list[bytes]:
@@ -65,12 +66,13 @@ def test_what_was_hidden_is_found_when_one_honest_node_answers(
     assert not status.running
     node.stop()
     cases = quarantine.load(node.directory)
+    found = fork_evidence.loads(node.kept[0].read_bytes())
+    proven = fork_evidence.check(found, changed.root)
     assert {name: case.kind for name, case in cases.items()} == {
         "Org1MSP": "config",
         "Org2MSP": "config",
+        **dict.fromkeys(proven.both, "signed"),
     }
-    found = fork_evidence.loads(node.kept[0].read_bytes())
-    proven = fork_evidence.check(found, changed.root)
     assert proven.same_header
     assert proven.double_signers
     assert set(proven.both) <= {o.msp_id for o in changed.orderers}
@@ -87,6 +89,25 @@ def test_what_was_hidden_is_found_when_one_honest_node_answers(
     assert status.fork is None
     assert again.store.state.config.block_number == CHANGED
     assert again.store.config_block(CHANGED) == changed.raw[CHANGED]
+
+
+def test_who_passes_on_the_data_with_a_false_index_hides_nothing(
+    changed: Any, make_source: Any, tmp_path: Path, running: list[Any]
+) -> None:
+    """A peer does not check the index it was sent (2.7): its copy refutes itself, no more."""
+    false = hiding(changed)
+    relayed = [*false[:CHANGED], reindexed(changed, CHANGED, 0, data=True), *false[CHANGED + 1 :]]
+    liar = make_source("Org1MSP", false)
+    late = [make_source("Org2MSP", relayed, down=True), make_source("Org3MSP", changed.raw,
+            down=True)]  # fmt: skip
+    node = node_of(changed, tmp_path / "node", running, liar, *late)
+    node.wait(lambda s: s.verified_height == changed.height)
+    late[1].come_up()
+    late[0].come_up()
+    node.wait(lambda s: s.fork is not None and s.evidence is not None)
+    node.stop()
+    cases = quarantine.load(node.directory)
+    assert [name for name in cases if name.startswith("Org")] == ["Org1MSP"]
 
 
 @pytest.mark.parametrize("index", [0, CHANGED - 1, CHANGED + 1])

@@ -155,7 +155,9 @@ def test_quarantine_survives_a_restart_and_is_lifted_by_hand(
     options = ["--dir", str(node.directory)]
     assert cli.main(["evidence", "release", "Org3MSP", *options]) == 0
     assert cli.main(["evidence", "release", "Org3MSP", "--json", *options]) == 1
-    assert quarantine.load(node.directory) == {}
+    left = quarantine.load(node.directory)
+    assert {case.kind for case in left.values()} == {"signed"}
+    assert left.keys() <= {o.msp_id for o in channel.orderers}
     free = Node(node.directory, channel, sources)
     running.append(free)
     free.wait(lambda s: all(p.agrees for p in s.peers))
