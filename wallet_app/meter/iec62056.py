@@ -21,13 +21,15 @@ MAX_READOUT = 16_384
 BAUDS = {"0": 300, "1": 600, "2": 1200, "3": 2400, "4": 4800, "5": 9600, "6": 19200}
 BAUDS_MODE_B = {"A": 600, "B": 1200, "C": 2400, "D": 4800, "E": 9600, "F": 19200}
 
-_STX, _ETX = 0x02, 0x03
+_STX = 0x02
 _MASK = bytes(i & 0x7F for i in range(256))
 # The line may hold a STX in front of the identification: /ISk5<02>MT382.
 _IDENT = re.compile(rb"/([A-Za-z]{3})([0-9A-Za-z])(\x02?[\x20-\x7e]{0,32})\r?\n")
 _IDENT_LENGTH = 40
 # The end mark, or a byte that no line can have and that ends the hope for the readout at once.
-_LINES_END = re.compile(rb"(?:^|\n)!|([^\r\n\x20-\x7e])")
+# So does a line that begins with a slash: the next telegram, and the end of this one was lost.
+_LINES_END = re.compile(rb"\n!|([^\r\n\x20-\x7e]|\n/)")
+_ETX = re.compile(rb"[\x03\x83]")
 # What may stand at the start of something that is read, with the parity bit or without.
 _SLASH, _GOES_ON = re.compile(rb"[/\xaf]"), re.compile(rb"[/\xaf\x02\x82\x06\x86]")
 _ECHO = re.compile(rb"\x060[0-9A-F]0\r\n")
@@ -82,6 +84,7 @@ class Iec62056Parser(StreamParser):
         super().__init__()
         self._ident: Frame | None = None
         self._only_block = False  # lines were spoilt: only what a BCC proves may follow
+        self._no_etx = self._no_end = 0  # up to where no ETX, no end of lines is, in all that came
 
     def reset(self) -> None:
         """Forget what is pending, and the identification seen last."""
@@ -135,12 +138,16 @@ class Iec62056Parser(StreamParser):
 
     def _block(self, start: int, events: list[Event], final: bool) -> int | None:
         """Read ``STX … ETX BCC``."""
-        view = self._masked(start)
-        end = view.find(b"\x03")
-        if end < 0 or end + 1 >= len(view):
-            if len(view) < MAX_READOUT and not final:
+        limit = min(len(self._buffer), start + MAX_READOUT)
+        found = _ETX.search(self._buffer, max(start, self._no_etx - self._offset), limit)
+        if found is None:
+            self._no_etx = self._offset + limit  # nor for any STX between here and there
+        if found is None or found.start() + 1 >= limit:
+            if limit - start < MAX_READOUT and not final:
                 return None
-            return self._fail("incomplete", start, len(view), events)
+            return self._fail("incomplete", start, limit - start, events)
+        end = found.start() - start
+        view = self._masked(start, end + 2)
         raw = bytes(self._buffer[start : start + end + 2])
         if reduce(xor, view[1 : end + 1]) != view[end + 1]:
             return self._fail("checksum", start, len(raw), events)
@@ -151,23 +158,31 @@ class Iec62056Parser(StreamParser):
 
     def _lines(self, start: int, events: list[Event], final: bool) -> int | None:
         """Read the bare lines of mode D up to ``!``."""
-        view = self._masked(start)
-        match = _LINES_END.search(view)
+        limit = min(len(self._buffer), start + MAX_READOUT)
+        begin = max(start, self._no_end - self._offset - 1)
+        match = _LINES_END.search(self._masked(begin, limit - begin))
         if match is None:
-            if len(view) < MAX_READOUT and not final:
+            self._no_end = self._offset + limit  # nor for lines that begin between here and there
+        if self._buffer[start] & 0x7F == ord("!"):
+            text_end, end = 0, 1
+        elif match is None:
+            if limit - start < MAX_READOUT and not final:
                 return None
-            return self._fail("incomplete", start, len(view), events)
-        if match[1]:
-            return self._fail("framing", start, match.end(), events)
-        line_end = view.find(b"\n", match.end(), match.end() + _IDENT_LENGTH)
+            return self._fail("incomplete", start, limit - start, events)
+        else:
+            text_end, end = match.start() + begin - start, match.end() + begin - start
+            if match[1]:
+                kind = "incomplete" if match[1] == b"\n/" else "framing"
+                return self._fail(kind, start, end, events)
+        view = self._masked(start, end + _IDENT_LENGTH)
+        line_end = view.find(b"\n", end)
         if not final and (line_end < 0 or line_end + 1 >= len(view)):
-            if len(view) < match.end() + _IDENT_LENGTH:
+            if len(view) < end + _IDENT_LENGTH:
                 return None
         elif view[line_end + 1 : line_end + 2] == b"\x03" and line_end > 0:
             # An ETX: this was a block whose STX was lost, so its BCC can no longer be checked.
             return self._fail("framing", start, line_end + 2, events)
-        raw = bytes(self._buffer[start : start + match.end()])
-        text = view[: match.start()]
+        raw, text = bytes(self._buffer[start : start + end]), view[:text_end]
         if not _all_well_formed(text):
             return self._fail("framing", start, len(raw), events)
         assert self._ident is not None  # lines are looked for behind an identification only

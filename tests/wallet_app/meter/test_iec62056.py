@@ -186,3 +186,27 @@ def test_what_is_no_damage_where_no_check_sum_tells():
     for lines_ in (signed, other):
         text = "\r\n".join(["/ESY5Q3D", "", *lines_, "!", ""]).encode("ascii")
         assert [e.kind for e in parse(text)] == ["identification", "data"]
+
+
+def test_a_telegram_that_lost_its_end_does_not_swallow_the_next():
+    text = "\r\n".join(["/ESY5Q3D", "", *EASY, "!", ""]).encode("ascii")
+    events = parse(text[: text.index(b"1-0:41.7.0")] + text)
+    kinds = [e.kind for e in events]
+    assert kinds == ["identification", "incomplete", "identification", "data"]
+
+
+def test_starts_without_an_end_cost_no_more_than_other_bytes():
+    searched = 0
+
+    class Counting(Iec62056Parser):
+        def _masked(self, start: int, length: int = iec62056.MAX_READOUT) -> bytes:
+            nonlocal searched
+            masked = super()._masked(start, length)
+            searched += len(masked)
+            return masked
+
+    parser = Counting()
+    data = b"/ABC5x\r\n" + b"\x02" * 30_000
+    parser.feed(data)
+    parser.finish()
+    assert searched < 2 * len(data)
