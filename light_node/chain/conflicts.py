@@ -14,6 +14,8 @@ from light_node.fabric.block import Block
 from light_node.fabric.errors import FabricError
 
 _MOST_EXAMINED = 64
+_ATTEMPTS = 5
+"""So often the same organisations are asked while one of them does not show its copy."""
 
 
 class Elsewhere(Exception):
@@ -39,7 +41,7 @@ class Conflicts:
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
         self._store = shared.store
-        self._examined: set[frozenset[str]] = set()
+        self._examined: dict[frozenset[str], int] = {}
 
     # -- histories ------------------------------------------------------------------------------
 
@@ -121,7 +123,8 @@ class Conflicts:
         """Start to find out who lies about the flags of the lowest block on which peers differ.
 
         On a thread of its own, since peers are asked that may not answer. Once for the same
-        organisations: who states another history of the state does so at every block from there.
+        organisations, if all show their copies: who states another history of the state does so at
+        every block from there.
         """
         shared = self._shared
         with shared.changed:
@@ -130,12 +133,13 @@ class Conflicts:
                 return
             stated = frozenset(shared.agreement.shown(number).items())
             who = frozenset(organization for organization, _ in stated)
-            if who in self._examined or len(self._examined) >= _MOST_EXAMINED:
+            attempts = self._examined.get(who, 0)
+            if attempts >= _ATTEMPTS or sum(self._examined.values()) >= _MOST_EXAMINED * _ATTEMPTS:
                 return
-            self._examined.add(who)
-            shared.spawn(f"light-node-flags-{number}", self._examine, number, who)
+            self._examined[who] = _ATTEMPTS  # while it is under way, and if it is complete
+            shared.spawn(f"light-node-flags-{number}", self._examine, number, who, attempts + 1)
 
-    def _examine(self, number: int, who: frozenset[str]) -> None:
+    def _examine(self, number: int, who: frozenset[str], attempt: int) -> None:
         expected = self._store.hash(number)
         peers = [
             source
@@ -144,7 +148,10 @@ class Conflicts:
         ]
         if expected is None:
             return
-        findings = dissent.look_into(number, expected, self._store.first, peers)
+        findings = dissent.look_into(number, expected, peers)
+        if findings.missing:
+            with self._shared.changed:
+                self._examined[who] = attempt
         for liar in findings.liars:
             self._shut_out(liar)
         self._shared.tell()

@@ -2,14 +2,14 @@
 
 ``docs/fabric-protocol.md`` section 2.8. No signature covers flags and commit hash, but each commit
 hash follows from the flags, the block's own writes and the commit hash before. So of two copies of
-a block that state different flags, a copy whose commit hash does not follow from the one before
-(on which all agreed) is a lie, whoever is in the majority. A peer that recomputes its commit hashes
-to fit its flags cannot be caught by its own copy: then the majority of organisations decides, and
-it is said that nothing is proved.
+a block that state different flags, a copy whose commit hash does not follow from the one that the
+same peer states for the block before is a lie, whoever is in the majority. A peer that recomputes
+its commit hashes to fit its flags cannot be caught by its own copies: then the majority of
+organisations decides, and it is said that nothing is proved.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from light_node.chain import errors, verify
 from light_node.chain.sources import Source
@@ -21,11 +21,15 @@ from light_node.fabric.errors import FabricError
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """A peer's full copy of a verified block, ``raw`` as it sent it."""
+    """A peer's full copy of a verified block, ``raw`` as it sent it.
+
+    ``before`` is the commit hash it states for the block before, empty before block 1.
+    """
 
     source: Source
     block: Block
     raw: bytes
+    before: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,23 +37,25 @@ class Findings:
     """What looking into block ``number`` gave.
 
     ``liars`` are copies that refute themselves; ``unproved`` is why nothing could be said of the
-    others, "" where their commit hashes were recomputed and are right.
+    others, "" where their commit hashes were recomputed and are right. ``missing`` are the
+    organisations that did not show theirs: it may be worth asking again.
     """
 
     number: int
     liars: tuple[Copy, ...]
     unproved: str = ""
+    missing: tuple[str, ...] = ()
 
 
-def look_into(number: int, expected_hash: bytes, first: int, sources: Iterable[Source]) -> Findings:
+def look_into(number: int, expected_hash: bytes, sources: Iterable[Source]) -> Findings:
     """Fetch the copies of a block from peers of several organisations and recompute.
 
-    ``expected_hash`` is the verified hash of the block, ``first`` the trust root's number, of
-    whose block no commit hash is known unless it is block 0.
+    ``expected_hash`` is the verified hash of the block.
     """
     copies: list[Copy] = []
-    before: dict[str, bytes] = {}
+    missing: list[str] = []
     for source in sources:
+        before = b""
         try:
             raw = source.block(number)
             block = verify.parse(raw)
@@ -57,26 +63,19 @@ def look_into(number: int, expected_hash: bytes, first: int, sources: Iterable[S
             if number > 1:
                 earlier = verify.parse(source.block(number - 1, headers_only=True))
                 verify.verify_hash(earlier, block.previous_hash)
-                before[source.organization] = blocks.stated_commit_hash(earlier)
+                before = blocks.stated_commit_hash(earlier)
         except (FabricError, errors.VerificationError, BlockError):
-            continue  # its follower reports what is wrong with this source
-        copies.append(Copy(source, block, raw))
-    return recompute(number, copies, before if number > 1 else {"": b""}, first)
+            missing.append(source.organization)  # its follower reports what is wrong with it
+            continue
+        copies.append(Copy(source, block, raw, before))
+    return replace(recompute(number, copies), missing=tuple(missing))
 
 
-def recompute(
-    number: int, copies: Iterable[Copy], before: Mapping[str, bytes], first: int = 0
-) -> Findings:
+def recompute(number: int, copies: Iterable[Copy]) -> Findings:
     """Hold each copy's commit hash against its own flags; pure.
 
-    ``before`` has the commit hash of the block before by the organisation that stated it (for
-    block 1: anything empty). Nothing is said unless they are all the same.
+    Nobody is accused where no copy fits: rather our recomputation lacks something.
     """
-    if number - 1 <= first and first > 0:
-        return Findings(number, (), "the commit hash before it is not known here")
-    if len(set(before.values())) != 1:
-        return Findings(number, (), "the peers do not agree on the block before either")
-    previous = next(iter(before.values()))
     liars: list[Copy] = []
     right, unproved = 0, ""
     for copy in copies:
@@ -90,11 +89,10 @@ def recompute(
         except BlockError:  # flags or a hash that no peer writes
             liars.append(copy)
             continue
-        if commit_hash(flags, updates, previous) == stated:
+        if commit_hash(flags, updates, copy.before) == stated:
             right += 1
         else:
             liars.append(copy)
     if not right:
-        # No one fits: rather our own recomputation lacks something than all peers lie.
         return Findings(number, (), unproved or "no copy's commit hash can be recomputed")
     return Findings(number, tuple(liars), unproved)

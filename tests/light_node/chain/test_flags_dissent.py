@@ -1,16 +1,18 @@
 """One peer that lies about validity is proved to, or outvoted, and does not stop the others."""
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from light_node.chain import dissent, quarantine, verify
+from light_node.chain import conflicts, dissent, quarantine, verify
 from light_node.chain.dissent import Copy
 from light_node.chain.status import PeerState, SyncStatus
 from light_node.fabric import block as wire
 from light_node.fabric.commit_hash import block_updates, commit_hash
+from light_node.fabric.errors import Unavailable
 from light_node.fabric.pb import common_pb2, peer_pb2
 
 from .test_chain_sync import Bench, peer
@@ -148,9 +150,9 @@ def test_one_of_two_that_refutes_itself_is_shut_out(
 # -- the recomputation --------------------------------------------------------------------------
 
 
-def copies(make_source: Any, *raws: bytes) -> list[Copy]:
+def copies(make_source: Any, before: bytes, *raws: bytes) -> list[Copy]:
     return [
-        Copy(make_source(f"Org{n}MSP", []), verify.parse(raw), raw)
+        Copy(make_source(f"Org{n}MSP", []), verify.parse(raw), raw, before)
         for n, raw in enumerate(raws, start=1)
     ]
 
@@ -175,18 +177,94 @@ def test_live_blocks(real_blocks: Blocks, make_source: Any, kind: str, number: i
         changed(good, wire.COMMIT_HASH, wire.encode_commit_hash_entry(b"\1" * 32)),
         changed(good, wire.COMMIT_HASH, wire.encode_commit_hash_entry(b"short")),
     )
-    before = {"Org1MSP": wire.stated_commit_hash(verify.parse(raws[number - 1]))}
+    before = wire.stated_commit_hash(verify.parse(raws[number - 1]))
     for lie in lies:
-        found = dissent.recompute(number, copies(make_source, good, lie), before)
+        found = dissent.recompute(number, copies(make_source, before, good, lie))
         assert [copy.source.organization for copy in found.liars] == ["Org2MSP"]
-        assert dissent.recompute(number, copies(make_source, lie), before).liars == ()
+        assert dissent.recompute(number, copies(make_source, before, lie)).liars == ()
 
 
-def test_nothing_is_said_without_the_commit_hash_before(
+def test_nobody_is_accused_where_no_copy_fits_the_one_before(
     real_blocks: Blocks, make_source: Any
 ) -> None:
     raws = real_blocks("bft", "full")
     lie = changed(raws[5], wire.TRANSACTIONS_FILTER, b"\x0b")
-    pair = copies(make_source, raws[5], lie)
-    assert dissent.recompute(5, pair, {"A": b"1", "B": b"2"}).unproved
-    assert dissent.recompute(5, pair, {"A": b"1"}, first=4).liars == ()
+    found = dissent.recompute(5, copies(make_source, b"1" * 32, raws[5], lie))
+    assert found.liars == ()
+    assert found.unproved
+
+
+# -- when it began long ago, or is not to be had at first -----------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["other flags", "other commit hashes"])
+def test_a_lie_that_began_long_ago_is_proved_from_the_liars_own_copies(
+    channel: Any, make_source: Any, start: Start, kind: str
+) -> None:
+    """Only the newest blocks are compared after a start, and all before differ already."""
+    grow(channel, 60)
+    if kind == "other flags":
+        liar = lying(channel, 4, flags=REFUSED, fitting=False)
+    else:
+        stated = wire.encode_commit_hash_entry(b"\1" * 32)
+        liar = channel.raw[:4] + [changed(raw, wire.COMMIT_HASH, stated) for raw in channel.raw[4:]]
+    bench = start(channel, *three(make_source, channel.raw, channel.raw, liar))
+    bench.wait(lambda s: names(s) == ["Org3MSP"] and s.valid_height == channel.height)
+    assert quarantine.load(bench.folder)["Org3MSP"].kind == "flags"
+
+
+def test_liars_in_the_majority_are_proved_when_the_honest_copy_is_had_at_last(
+    channel: Any, make_source: Any, start: Start
+) -> None:
+    grow(channel, 4)
+    liar = lying(channel, 4, flags=REFUSED, fitting=False)
+    sources = three(make_source, liar, channel.raw, liar)
+    honest = sources[1]
+    served, asked = honest.block, threading.Event()
+
+    def refuse(number: int, *, headers_only: bool = False) -> Any:
+        asked.set()
+        raise Unavailable("busy")
+
+    honest.block = refuse
+    bench = start(channel, *sources)
+    assert asked.wait(20)
+    honest.block = served
+    for _ in range(2):  # at the latest with the second block the first examination is over
+        grow(channel, 1)
+        false = changed(channel.raw[-1], wire.TRANSACTIONS_FILTER, REFUSED)
+        for source in sources:
+            source.serve([*source.full, channel.raw[-1] if source is honest else false])
+        bench.wait(lambda s: s.verified_height == channel.height)
+    bench.wait(lambda s: names(s) == ["Org1MSP", "Org3MSP"])
+
+
+def test_peers_that_never_show_their_copies_are_not_asked_for_ever(
+    channel: Any, make_source: Any, start: Start
+) -> None:
+    grow(channel, 4)
+    liar = lying(channel, 4, flags=REFUSED, fitting=False)
+    sources = three(make_source, channel.raw, channel.raw, liar)
+    asked = []
+
+    def refuse(number: int, *, headers_only: bool = False) -> Any:
+        asked.append(number)
+        raise Unavailable("busy")
+
+    sources[2].block = refuse
+    bench = start(channel, *sources)
+    for _ in range(12):
+        grow(channel, 1)
+        other = wire.encode_commit_hash_entry(bytes([channel.height]) * 32)
+        for source, raw in zip(
+            sources,
+            [channel.raw[-1]] * 2 + [changed(channel.raw[-1], wire.COMMIT_HASH, other)],
+            strict=True,
+        ):
+            source.serve([*source.full, raw])
+        bench.wait(lambda s: s.agreed_height == channel.height and all(p.agrees for p in s.peers))
+    status = bench.sync.status()
+    assert [d.organization for d in status.dissents] == ["Org3MSP"]
+    assert status.valid_height == channel.height
+    bench.sync.stop()
+    assert 1 <= len(asked) <= 2 * conflicts._ATTEMPTS  # from two sets: of two peers, of three
