@@ -57,9 +57,11 @@ def _find(
         entry = full.find(transaction_id)
         if entry is not None:
             return full, entry
-    raise errors.NotVerified(
-        f"no transaction {transaction_id[:80]!a} in blocks {first} to {last}; give its block number"
-    )
+    if first > last:
+        raise errors.NotVerified("no block after the trust root is verified here yet")
+    where = f"block {last}" if first == last else f"blocks {first} to {last}"
+    advice = "; give its block number" if block is None else ""
+    raise errors.NotVerified(f"no transaction {transaction_id[:80]!a} in {where}{advice}")
 
 
 def _witness(

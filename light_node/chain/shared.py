@@ -152,6 +152,11 @@ class Shared:
         self.tell()
         return True
 
+    def wait_for_evidence(self, timeout: float) -> None:
+        """Wait until the evidence of a fork that was seen is kept, or could not be."""
+        with self.changed:
+            self.changed.wait_for(lambda: self.fork is None or self.evidence is not None, timeout)
+
     # -- status ---------------------------------------------------------------------------------
 
     def status(self) -> SyncStatus:

@@ -78,8 +78,14 @@ class ChainSync:
             self._shared.spawn(name, self._follower.run, tracker)
 
     def stop(self, timeout: float = 10.0) -> None:
-        """End all streams and wait for the threads, at most ``timeout`` seconds each."""
+        """End all streams and wait for the threads, at most ``timeout`` seconds each.
+
+        A fork stops everything, but nodes are still being asked for its evidence: that is waited
+        for first, ``timeout`` seconds at most.
+        """
         self._shared.end_streams()
+        if threading.current_thread() not in self._shared.threads:
+            self._shared.wait_for_evidence(timeout)
         for tracker in self._shared.trackers:
             tracker.source.close()
         for thread in self._shared.threads:

@@ -86,6 +86,7 @@ def claimed_height(trackers: Sequence[Tracker]) -> int | None:
 def waiting_for(trackers: Sequence[Tracker], verified: int, agreed: int | None) -> str:
     """Say what has to come before ``verified`` blocks are all there is, and agreed on; or ""."""
     connected = {t.organization for t in trackers if t.state is PeerState.CONNECTED}
+    asked = {t.organization for t in trackers if t.state is PeerState.CONNECTING}
     missing = sorted({t.organization for t in trackers} - connected)
     if not connected:
         return f"a node of {' or '.join(missing)} to answer"
@@ -93,6 +94,7 @@ def waiting_for(trackers: Sequence[Tracker], verified: int, agreed: int | None) 
     if claimed > verified:
         return f"blocks {verified} to {claimed - 1}"
     if (agreed or 0) < verified:
-        who = f" ({', '.join(missing)} not reachable)" if missing else ""
+        away = [name for name in missing if name not in asked]
+        who = f" ({', '.join(away)} not reachable)" if away else ""
         return f"a second organisation to show block {verified - 1}{who}"
     return ""

@@ -134,7 +134,7 @@ def _print_for_people(audit: Audit) -> None:
         Level.DISPUTED: "DISPUTED between organisations",
     }
     lines = [
-        f"Slot {replay.slot}, phase {replay.phase}: {replay.transactions} transactions replayed, "
+        f"Slot {replay.slot}, phase {replay.phase}: {_transactions(replay.transactions)} replayed, "
         f"blocks {audit.first} to {audit.last}",
         f"What was valid in these blocks is {levels[audit.level]}.",
     ]
@@ -143,3 +143,7 @@ def _print_for_people(audit: Audit) -> None:
     if audit.agrees and not replay.unchecked:
         lines.append("Everything written follows from the quotes and readings in the blocks.")
     print("\n".join(lines))
+
+
+def _transactions(number: int) -> str:
+    return f"{number} transaction" if number == 1 else f"{number} transactions"

@@ -48,10 +48,15 @@ def _wait(
         if (found := _reached(status)) != reached:
             reached, since = found, now
         left = timeout - (now - since)
-        if left <= 0 or not status.running:
+        if left <= 0 or _has_stopped(status):
             return False
         line.show(status)
-        node.wait(lambda s: done(s) or not s.running, min(left, REDRAWN_S))
+        node.wait(lambda s: done(s) or _has_stopped(s), min(left, REDRAWN_S))
+
+
+def _has_stopped(status: SyncStatus) -> bool:
+    """Say whether nothing more is to come; after a fork its evidence is."""
+    return not status.running and (status.fork is None or status.evidence is not None)
 
 
 def _reached(status: SyncStatus) -> tuple[int, int]:

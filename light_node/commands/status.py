@@ -53,7 +53,7 @@ def execute(arguments: argparse.Namespace) -> int:
     if arguments.json:
         commandline.print_json(result)
     else:
-        _print_for_people(result)
+        _print_for_people(result, offline=arguments.offline)
     wrong = result["trust_root_expired"] or any(p["agrees"] is False for p in result["peers"])
     return commandline.NO if wrong else commandline.GOOD
 
@@ -136,10 +136,23 @@ def _doing(running: dict[str, Any]) -> str:
     return agreed if not running["waiting_for"] else f"; waiting for {running['waiting_for']}."
 
 
-def _print_for_people(result: dict[str, Any]) -> None:
+def _agrees(peer: dict[str, Any], result: dict[str, Any]) -> str:
+    if peer["agrees"] is not None:
+        return "agrees" if peer["agrees"] else "DISAGREES"
+    verified = result["verified_height"]
+    if verified is not None and verified < peer["height"]:
+        return "ahead of what is verified here ('light-node sync' catches up)"
+    return "not compared, for nothing is verified here" if verified is None else "not compared"
+
+
+def _blocks(number: int) -> str:
+    return f"{number:,} block" if number == 1 else f"{number:,} blocks"
+
+
+def _print_for_people(result: dict[str, Any], *, offline: bool) -> None:
     lines = [
         f"Channel {result['channel']}, trust root {result['trust_root']} "
-        f"(expires {result['trust_root_expires']})"
+        f"(expires {result['trust_root_expires'][:10]})"
     ]
     if result["trust_root_expired"]:
         lines.append("The trust root has EXPIRED: get a new network profile from your operator.")
@@ -147,7 +160,7 @@ def _print_for_people(result: dict[str, Any]) -> None:
         lines.append("Nothing is verified here yet: run 'light-node sync'.")
     else:
         lines.append(
-            f"Verified here: {result['verified_height']} blocks, tip {result['tip'][:16]}…, "
+            f"Verified here: {_blocks(result['verified_height'])}, tip {result['tip'][:16]}…, "
             f"configuration of block {result['configuration']}"
         )
     if (running := result["running"]) is not None:
@@ -155,9 +168,8 @@ def _print_for_people(result: dict[str, Any]) -> None:
     if "links_checked" in result:
         lines.append(f"Hash links recomputed: {result['links_checked']}, all good.")
     for peer in result["peers"]:
-        agrees = {True: "agrees", False: "DISAGREES", None: "not compared"}[peer["agrees"]]
-        said = peer["error"] or f"height {peer['height']}, {agrees}"
+        said = peer["error"] or f"height {peer['height']}, {_agrees(peer, result)}"
         lines.append(f"  {peer['organization']} {peer['address']}: {said}")
-    if not result["peers"]:
+    if not result["peers"] and not offline:
         lines.append("The peers were not asked (that takes an identity: --identity DIR).")
     print("\n".join(lines))

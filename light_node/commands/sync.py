@@ -116,7 +116,7 @@ def is_good(status: SyncStatus) -> bool:
 def _is_done(status: SyncStatus) -> bool:
     """Say whether nothing more is to come: all have answered, and what they have is verified."""
     if status.fork is not None:
-        return True
+        return status.evidence is not None  # which is still being asked for
     return is_good(status) and not any(_is_pending(p, status) for p in status.peers)
 
 
@@ -194,7 +194,7 @@ def print_for_people(status: SyncStatus) -> None:
     """Print a status for somebody who sees it for the first time."""
     lines = [
         f"Channel {status.channel}, trust root {status.trust_root}",
-        f"Verified: {status.verified_height} blocks of {status.height or 'an unknown number'}",
+        f"Verified: {status.verified_height} of {status.height or 'an unknown number of'} blocks",
         f"Agreed on by two organisations: {status.agreed_height or 0} blocks",
     ]
     for p in status.peers:
@@ -207,6 +207,11 @@ def print_for_people(status: SyncStatus) -> None:
         lines.append(f"Waiting for {status.waiting_for}.")
     if status.problem:
         lines.append(f"Problem: {status.problem}")
+    if status.evidence:
+        lines.append(
+            f"Evidence for others is kept as evidence/{status.evidence} in the folder of headers: "
+            "'light-node evidence check' proves it on any machine."
+        )
     print("\n".join(lines))
 
 

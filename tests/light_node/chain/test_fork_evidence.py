@@ -2,6 +2,7 @@
 
 import base64
 import json
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from light_node.chain.store import HeaderStore
 from light_node.chain.sync import ChainSync
 from light_node.clock import SystemClock
 from light_node.fabric.block import without_data
+from light_node.fabric.errors import Unavailable
 from light_node.fabric.identity import SigningIdentity
 
 SOON = 20.0
@@ -161,6 +163,36 @@ def test_quarantine_survives_a_restart_and_is_lifted_by_hand(
     free = Node(node.directory, channel, sources)
     running.append(free)
     free.wait(lambda s: all(p.agrees for p in s.peers))
+
+
+def test_stopping_at_once_does_not_lose_the_evidence(
+    channel: Any, make_source: Any, tmp_path: Path
+) -> None:
+    """As 'light-node sync' does, which ends when it learns of the fork."""
+    channel.extend(2)
+    other = channel.fork(2)
+    other.add([other.envelope("another")])
+    channel.extend(1)
+    first, second = (make_source(o, channel.raw) for o in ("Org1MSP", "Org2MSP"))
+    liar = make_source("Org3MSP", other.raw, down=True)
+    for source in (first, second, liar):
+        closed, honest = threading.Event(), source.block
+
+        def block(
+            number: int, *, headers_only: bool = False, closed: Any = closed, honest: Any = honest
+        ) -> Any:
+            if closed.wait(0.2):
+                raise Unavailable("the light node has been stopped")
+            return honest(number, headers_only=headers_only)
+
+        source.block, source.close = block, closed.set
+    node = Node(tmp_path / "node", channel, [first, second, liar])
+    node.wait(lambda s: s.agreed_height == channel.height)
+    liar.come_up()
+    node.wait(lambda s: s.fork is not None)
+    node.stop()
+    assert len(node.kept) == 1
+    assert node.sync.status().evidence == node.kept[0].name
 
 
 def test_one_organisation_that_is_left_agrees_with_nobody(
