@@ -98,7 +98,7 @@ def rows(whole: bool, config: bool) -> list[Row]:
         Row("metadata[0]", WHOLE_MESSAGE, {SAME}),
         Row("metadata[0]", {"doubled", "changed copy last"}, _moved(whole)),
         Row("metadata[0]", {"changed", "changed copy first", "empty"}, {"AttestationFailed"}),
-        Row("metadata[0]", framing, {"MalformedBlock"}),
+        Row("metadata[0]", framing, {"MalformedBlock", "AttestationFailed"}),
         Row("metadata[0]", {"swapped with the next"}, {"AttestationFailed"}),
         Row("metadata[0].value", LAST_COUNTS, {SAME}),
         Row("metadata[0].value", RESIZED | CHANGED, {"AttestationFailed"}),
