@@ -73,6 +73,21 @@ def test_byte_by_byte(named: list[dict[str, Any]]):
         check(sample, data, chunks=len(data))
 
 
+def test_in_random_pieces(named: list[dict[str, Any]]):
+    pick = random.Random(5)
+    for sample in named:
+        data, decoder = telegram(sample), DECODERS[sample["protocol"]]
+        whole = decoder.parser(options(sample))
+        expected = whole.feed(data) + whole.finish()
+        for _ in range(20):
+            parser, events, at = decoder.parser(options(sample)), [], 0
+            while at < len(data):
+                size = pick.randint(1, 40)
+                events += parser.feed(data[at : at + size])
+                at += size
+            assert events + parser.finish() == expected
+
+
 def test_between_random_bytes(named: list[dict[str, Any]]):
     pick = random.Random(645)
     for sample in named:
