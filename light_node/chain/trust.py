@@ -86,6 +86,12 @@ def load(
     try:
         block = parse(config_block)
         verify_data(block)
+        # Before anything in it is read: a block that some peer sent must not cost more than this.
+        if expected_hash is not None and block.hash != expected_hash:
+            raise errors.TrustRootMismatch(
+                f"the trust root's fingerprint is {fingerprint(block.hash)}, not "
+                f"{fingerprint(expected_hash)}"
+            )
         if block.envelopes is None or not blocks.is_config(block.envelopes):
             raise errors.TrustRootMismatch(f"block {block.number} is not a configuration block")
         index = blocks.signature_entry(block).last_config
@@ -99,11 +105,6 @@ def load(
     if channel is not None and config.channel_id != channel:
         raise errors.TrustRootMismatch(
             f"the trust root is of channel {config.channel_id!r}, not {channel!r}"
-        )
-    if expected_hash is not None and block.hash != expected_hash:
-        raise errors.TrustRootMismatch(
-            f"the trust root's fingerprint is {fingerprint(block.hash)}, not "
-            f"{fingerprint(expected_hash)}"
         )
     return TrustRoot(config, config_block, block.number, block.hash, obtained, expires)
 

@@ -251,6 +251,12 @@ class Msp:
                 "only SHA2 is supported"
             )
         certificates.identifier((), self.hash_function)
+        for listed in (
+            config.admins,
+            config.revocation_list,
+            config.organizational_unit_identifiers,
+        ):
+            _check_count(len(listed))
 
     def _check_cas(self) -> frozenset[bytes]:
         """Check the CA certificates; return those (DER) that issued another CA of this MSP."""
@@ -456,9 +462,13 @@ def load_msp(config: bytes, *, ed25519_allowed: bool) -> Msp | None:
     return Msp(inner, ed25519_allowed=ed25519_allowed)
 
 
+def _check_count(entries: int) -> None:
+    if entries > MAX_CERTIFICATES:
+        raise MspConfigError(f"a list of {entries} entries in one MSP is too long")
+
+
 def _load_all(pems: Sequence[bytes]) -> list[Certificate]:
-    if len(pems) > MAX_CERTIFICATES:
-        raise MspConfigError(f"{len(pems)} certificates in one MSP are too many")
+    _check_count(len(pems))
     return [certificates.load(pem) for pem in pems]
 
 

@@ -9,6 +9,7 @@ proved as it was: number, hash, data and configuration in force. Those are of tw
 * *Free*: fields that nothing signs or hashes, :data:`FREE`, each with the reason.
 """
 
+import ssl
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -17,7 +18,8 @@ import pytest
 from light_node.chain import errors, received, trust, verify
 from light_node.chain.verify import TrustedState
 from light_node.fabric import block as blocks
-from light_node.fabric.pb import common_pb2
+from light_node.fabric import certificates
+from light_node.fabric.pb import common_pb2, msp_pb2
 from tests.light_node.chain.tampering import Alteration, alterations
 
 Blocks = Callable[[str, str], list[bytes]]
@@ -322,6 +324,25 @@ def _fast(state: TrustedState, batch: list[bytes]) -> tuple[object, ...]:
     except errors.VerificationError as error:
         return type(error).__name__, error.number, error.hash
     return SAME, end.number, end.hash
+
+
+@pytest.mark.filterwarnings("ignore:Parsed a .*serial number")
+def test_a_signer_whose_certificate_is_altered_signed_nothing(real_blocks: Blocks) -> None:
+    """Byte by byte, version and dates included: nothing but the named error comes of it."""
+    raws = real_blocks("raft", "headers")
+    state, block = state_before(raws, 1), verify.parse(raws[1])
+    entry = blocks.signature_entry(block)
+    header = common_pb2.SignatureHeader.FromString(entry.signatures[0].signature_header)
+    signer = msp_pb2.SerializedIdentity.FromString(header.creator)
+    der = certificates.first_pem_block(signer.id_bytes)
+    for at in range(len(der)):
+        altered = der[:at] + bytes([der[at] ^ 1]) + der[at + 1 :]
+        signer.id_bytes = ssl.DER_cert_to_PEM_cert(altered).encode()
+        header.creator = signer.SerializeToString()
+        signature = entry.signatures[0]._replace(signature_header=header.SerializeToString())
+        metadata = (blocks.encode_signature_entry(entry.value, [signature]), *block.metadata[1:])
+        with pytest.raises(errors.AttestationFailed):
+            verify.verify_block(state, block._replace(metadata=metadata))
 
 
 def test_the_walk_reaches_what_lies_deepest(real_blocks: Blocks) -> None:

@@ -85,6 +85,19 @@ def test_channel_and_hash_must_be_the_expected_ones(real_blocks: Blocks) -> None
         trust.load(raw, expected_hash=bytes(32))
 
 
+def test_another_block_is_refused_before_anything_in_it_is_read(
+    real_blocks: Blocks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any peer may send the block that a root text names: its contents must cost nothing."""
+    first, later = (real_blocks("raft", "full")[n] for n in (0, 11))
+    expected = trust.load(first).hash
+    read: list[Any] = []
+    monkeypatch.setattr(trust.ChannelConfig, "from_block", read.append)
+    with pytest.raises(errors.TrustRootMismatch, match="fingerprint"):
+        trust.load(later, expected_hash=expected)
+    assert not read
+
+
 def test_from_a_profile(real_blocks: Blocks) -> None:
     raw = real_blocks("raft", "full")[0]
     stated = ProfileTrustRoot(

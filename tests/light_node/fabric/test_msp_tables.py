@@ -409,6 +409,24 @@ def test_a_definition_that_cannot_be_used_says_why(
         Msp(made(), ed25519_allowed=True)
 
 
+@pytest.mark.parametrize(
+    ("field", "entry"),
+    [
+        ("root_certs", b""),
+        ("intermediate_certs", b""),
+        ("tls_root_certs", b""),
+        ("admins", b""),
+        ("revocation_list", b""),
+        ("organizational_unit_identifiers", msp_pb2.FabricOUIdentifier()),
+    ],
+)
+def test_lists_are_bounded_before_their_entries_are_read(field: str, entry: Any) -> None:
+    made = definition([authority("root")], [])
+    getattr(made, field).extend([entry] * (msp.MAX_CERTIFICATES + 1))
+    with pytest.raises(msp.MspConfigError, match="too long"):
+        Msp(made, ed25519_allowed=True)
+
+
 # -- bytes that are nearly a certificate --------------------------------------------------------
 
 
