@@ -1,5 +1,6 @@
 """The folder of a light node on disk: who may write, what a kill left behind, what is wrong."""
 
+import contextlib
 import errno
 import sys
 from pathlib import Path
@@ -37,6 +38,21 @@ def remove_leftovers(directory: Path) -> None:
     """Remove temporary files of kills; the caller holds the store's lock. ``OSError``."""
     for folder, names in _REPLACED.items():
         files.remove_leftovers(directory / folder, names)
+
+
+def has_room(folder: Path, size: int, *, most_files: int, most_bytes: int) -> bool:
+    """Say whether one more JSON file of ``size`` bytes stays within the bounds of a folder."""
+    sizes = [path.stat().st_size for path in folder.glob("*.json")]
+    return len(sizes) < most_files and sum(sizes) + size <= most_bytes
+
+
+def size_bytes(directory: Path) -> int:
+    """Return what all files of a light node take on disk, in bytes."""
+    total = 0
+    for path in directory.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):  # a running node replaces files meanwhile
+            total += path.stat().st_size if path.is_file() else 0
+    return total
 
 
 def acquire_lock(path: Path, *, wait: bool = False) -> BinaryIO:

@@ -1,7 +1,7 @@
 """What is kept when a source shows something that does not fit: both headers, as received.
 
 One JSON file per case in ``conflicts`` beside the header store, so that operators can be shown who
-said what. The number of files is bounded: a source cannot fill the disk.
+said what. Files and bytes are bounded: a source cannot fill the disk.
 """
 
 import base64
@@ -11,9 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from light_node import files, jsonio
+from light_node.chain import disk
 
 FOLDER = "conflicts"
 MAX_FILES = 100
+MAX_OF_ONE = 25
+"""Of one organisation: it must not use up the room for what others show."""
+MAX_BYTES = 64 * 1024 * 1024
 MAX_BLOCK_BYTES = 4 * 1024 * 1024
 
 
@@ -53,7 +57,7 @@ class Conflict:
 
 
 def keep(directory: Path, conflict: Conflict) -> Path | None:
-    """Write a conflict below ``directory``; None when the bound of files is reached.
+    """Write a conflict below ``directory``; None when a bound of files or bytes is reached.
 
     A case that is there already is not written twice. ``OSError`` if the disk refuses.
     """
@@ -62,9 +66,13 @@ def keep(directory: Path, conflict: Conflict) -> Path | None:
     path = folder / f"{conflict.number:010}-{name}.json"
     if path.exists():
         return path
-    if sum(1 for _ in folder.glob("*.json")) >= MAX_FILES:
+    data = jsonio.canonical_dumps(conflict.to_json())
+    of_one = sum(1 for _ in folder.glob(f"*-{name}.json"))
+    if of_one >= MAX_OF_ONE or not disk.has_room(
+        folder, len(data), most_files=MAX_FILES, most_bytes=MAX_BYTES
+    ):
         return None
-    files.write_atomically(path, jsonio.canonical_dumps(conflict.to_json()))
+    files.write_atomically(path, data)
     return path
 
 

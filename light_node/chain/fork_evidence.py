@@ -23,7 +23,7 @@ from typing import Any
 from cryptography.x509.oid import NameOID
 
 from light_node import files, jsonio
-from light_node.chain import errors, trust, verify
+from light_node.chain import disk, errors, trust, verify
 from light_node.chain.proof import MAX_CONFIGS, decode, follow
 from light_node.chain.trust import TrustRoot
 from light_node.chain.witnesses import SHOWS, Witness, same_version
@@ -35,6 +35,7 @@ from light_node.fabric.msp import Identity, MspError
 KIND = "fabric fork evidence"
 FOLDER = "evidence"
 MAX_FILES = 100
+MAX_BYTES = 512 * 1024 * 1024
 MAX_FILE_BYTES = 2 * MAX_BLOCK_BYTES
 _MAX_SIGNATURE_BYTES = 1024
 _MAX_IDENTITY_BYTES = 64 * 1024
@@ -205,7 +206,7 @@ def contradict(ours: Block, theirs: Block) -> bool:
 
 
 def keep(directory: Path, evidence: ForkEvidence, number: int) -> Path | None:
-    """Write evidence below ``directory``; None when the bound of files is reached.
+    """Write evidence below ``directory``; None when a bound of files or bytes is reached.
 
     ``OSError`` if the disk refuses. The same case is written once.
     """
@@ -214,9 +215,10 @@ def keep(directory: Path, evidence: ForkEvidence, number: int) -> Path | None:
     path = folder / f"{number:010}-{name}.json"
     if path.exists():
         return path
-    if sum(1 for _ in folder.glob("*.json")) >= MAX_FILES:
+    data = evidence.dumps()
+    if not disk.has_room(folder, len(data), most_files=MAX_FILES, most_bytes=MAX_BYTES):
         return None
-    files.write_atomically(path, evidence.dumps())
+    files.write_atomically(path, data)
     return path
 
 

@@ -25,6 +25,8 @@ from light_node.fabric.errors import FabricError
 
 FOLDER = "skip"
 MAX_CONFIGS = 1000
+MAX_BYTES = 256 * 1024 * 1024
+"""Of all of them: nothing is verified before the last is at hand, and they lie on the disk."""
 
 Progress = Callable[[int], None]
 """Told the number of each configuration block that is at hand."""
@@ -123,13 +125,15 @@ def _walk(
     """Fetch configuration blocks from the newest down to ``before``; return their numbers."""
     newest = verify.parse(source.newest())
     numbers: list[int] = []
-    index = _last_config(newest)
+    index, size = _last_config(newest), 0
     while index > before.number:
         if len(numbers) >= MAX_CONFIGS:
             raise errors.NotVerified(f"more than {MAX_CONFIGS} configurations to skip")
         file = _part(folder, index)
         raw = _read(file) if file.exists() else source.block(index, headers_only=True)
-        block = verify.parse(raw)
+        block, size = verify.parse(raw), size + len(raw)
+        if size > MAX_BYTES:
+            raise errors.NotVerified(f"more than {MAX_BYTES >> 20} MiB of configurations to skip")
         if block.number != index:
             raise errors.WrongNumber(block.number, block.hash, index)
         if not file.exists():

@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 from light_node import commandline
-from light_node.chain import errors, skip, trust, verify
+from light_node.chain import disk, errors, skip, trust, verify
 from light_node.chain.sources import from_profile
 from light_node.chain.store import HeaderStore
 from light_node.chain.trust import TrustRoot
@@ -41,6 +41,7 @@ def execute(arguments: argparse.Namespace) -> int:
     store = _open(arguments, root)
     try:
         result |= _stored(store)
+        result["disk_bytes"] = disk.size_bytes(node_options.store_directory(arguments))
         result["running"] = _running(arguments)
         if arguments.check:
             result["links_checked"] = 0 if store is None else store.verify_links()
@@ -149,6 +150,10 @@ def _blocks(number: int) -> str:
     return f"{number:,} block" if number == 1 else f"{number:,} blocks"
 
 
+def _size(number: int) -> str:
+    return f"{number / 1e6:,.1f} MB" if number >= 1_000_000 else f"{number / 1e3:,.1f} kB"
+
+
 def _print_for_people(result: dict[str, Any], *, offline: bool) -> None:
     lines = [
         f"Channel {result['channel']}, trust root {result['trust_root']} "
@@ -163,6 +168,7 @@ def _print_for_people(result: dict[str, Any], *, offline: bool) -> None:
             f"Verified here: {_blocks(result['verified_height'])}, tip {result['tip'][:16]}…, "
             f"configuration of block {result['configuration']}"
         )
+        lines.append(f"On disk: {_size(result['disk_bytes'])}, 76 bytes of them for each block.")
     if (running := result["running"]) is not None:
         lines.append("A light node is running on this folder" + _doing(running))
     if "links_checked" in result:

@@ -5,6 +5,7 @@ import json
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from light_node import cli
-from light_node.chain import errors, fork_evidence, quarantine, trust, verify
+from light_node.chain import disk, errors, fork_evidence, quarantine, trust, verify
+from light_node.chain import evidence as reports
 from light_node.chain.fork_evidence import ForkEvidence, check, contradict, loads
 from light_node.chain.status import PeerState, SyncStatus
 from light_node.chain.store import HeaderStore
@@ -340,9 +342,35 @@ def test_files_are_bounded(
     assert first is not None
     assert fork_evidence.keep(tmp_path, evidence, 5) == first
     assert fork_evidence.keep(tmp_path, evidence, 6) is None
+    monkeypatch.setattr(fork_evidence, "MAX_FILES", 9)
+    size = first.stat().st_size
+    monkeypatch.setattr(fork_evidence, "MAX_BYTES", 2 * size - 1)
+    assert fork_evidence.keep(tmp_path, evidence, 6) is None
+    monkeypatch.setattr(fork_evidence, "MAX_BYTES", 2 * size)
+    assert fork_evidence.keep(tmp_path, evidence, 6) is not None
     monkeypatch.setattr(fork_evidence, "MAX_FILE_BYTES", 10)
     with pytest.raises(errors.UnusableFile, match="at most"):
         loads(evidence.dumps())
+
+
+def test_reports_are_bounded_and_one_liar_leaves_room_for_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = datetime(2026, 6, 21, 12, tzinfo=UTC)
+
+    def keep(organization: str, number: int, size: int = 10) -> bool:
+        made = reports.Conflict(
+            "ch", number, organization, "x:1", seen, "why", None, None, bytes(size), b"r"
+        )
+        return reports.keep(tmp_path, made) is not None
+
+    kept = [keep("Org1MSP", n) for n in range(reports.MAX_FILES)]
+    assert kept.count(True) == reports.MAX_OF_ONE
+    assert keep("Org2MSP", 1)
+    monkeypatch.setattr(reports, "MAX_BYTES", 50_000)
+    assert not keep("Org2MSP", 2, 40_000)
+    assert keep("Org2MSP", 3)
+    assert disk.size_bytes(tmp_path) <= 50_000
 
 
 # -- the command --------------------------------------------------------------------------------

@@ -234,3 +234,12 @@ def test_headers_stay_when_there_is_nothing_to_skip(
     assert same(skip_ahead(tmp_path, channel.root, sources), channel.root)
     with HeaderStore(tmp_path, channel.root) as store:
         assert store.state.height == 6
+
+
+def test_what_is_fetched_before_it_is_verified_is_bounded(
+    long_channel: Any, pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(skip, "MAX_BYTES", len(long_channel.raw[43]) + 1)
+    with pytest.raises(errors.NotVerified, match="of configurations to skip"):
+        skip_ahead(tmp_path, long_channel.root, pair())
+    assert files(tmp_path, "part") == []
