@@ -8,6 +8,7 @@ the flags of all blocks that were read.
 
 import threading
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from light_node.chain import errors
@@ -28,6 +29,7 @@ from light_node.fabric import block as blocks
 from light_node.fabric.block import BlockError
 from light_node.fabric.commit_hash import NeedsStateError, block_updates, commit_hash
 from light_node.fabric.errors import MalformedMessage
+from light_node.fabric.msp import MspError, MspManager
 from light_node.fabric.transaction import ParsedTransaction, parse_transaction
 from light_node.market.slots import parse as parse_slot
 
@@ -37,12 +39,24 @@ _REMEMBERED = 20_000
 
 
 @dataclass(frozen=True, slots=True)
+class Accused:
+    """A transaction that does not follow, and the organisations whose peers endorsed it.
+
+    Their signatures stand on the outcome, so that it can be shown to others.
+    """
+
+    block: int
+    transaction_id: str
+    organizations: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Audit:
     """A slot held against its own quotes and readings.
 
     ``replay`` has the phase reached and the differences, problems of transactions (signatures,
     endorsements) among them. ``level`` says how far the flags of blocks ``first`` to ``last`` are
-    proved, by ``organizations``.
+    proved, by ``organizations``. ``accused`` are the transactions that have differences, in order.
     """
 
     replay: Replay
@@ -50,6 +64,7 @@ class Audit:
     organizations: tuple[str, ...]
     first: int
     last: int
+    accused: tuple[Accused, ...] = ()
 
     @property
     def agrees(self) -> bool:
@@ -96,10 +111,27 @@ class Auditor:
                 result = Replay(
                     slot_id, result.phase, result.transactions, differences, result.unchecked
                 )
-                return Audit(result, flags.level, flags.organizations, number, last)
-        raise errors.NotVerified(
-            f"{slot_id} was not opened in blocks {first} to {last}; read further back or wait"
+                accused = self._accused(found, differences)
+                return Audit(result, flags.level, flags.organizations, number, last, accused)
+        advice = (
+            "check the slot's id; it may be in a later block or yet to come"
+            if first == self._node.first_block + 1
+            else "read from a block nearer to the slot, or more blocks"
         )
+        raise errors.NotVerified(f"{slot_id} was not opened in blocks {first} to {last}; {advice}")
+
+    def _accused(
+        self, found: Iterable[OrderedTransaction], differences: Iterable[Difference]
+    ) -> tuple[Accused, ...]:
+        """Return who signed what differs, by signatures checked here; ``found`` is last first."""
+        wrong = {(d.block, d.transaction_id) for d in differences}
+        accused = []
+        for entry in found:
+            name = ascii(entry.transaction.transaction_id)[1:-1]
+            if (entry.block, name) in wrong:
+                msps = self._node.config_before(entry.block).msps
+                accused.append(Accused(entry.block, name, endorsed_by(msps, entry.transaction)))
+        return tuple(reversed(accused))
 
     def _collect(
         self,
@@ -209,6 +241,20 @@ class _Flags:
             self.level = Level.DISPUTED
         elif level is Level.VERIFIED:
             self.level = level
+
+
+def endorsed_by(msps: MspManager, transaction: ParsedTransaction) -> tuple[str, ...]:
+    """Return the organisations whose endorsement verifies, sorted."""
+    names = set()
+    for endorsement in transaction.endorsements:
+        try:
+            identity = msps.deserialize(endorsement.endorser)
+        except MspError:
+            continue
+        signed = transaction.response_payload + endorsement.endorser
+        if identity.verify(signed, endorsement.signature):
+            names.add(identity.msp_id)
+    return tuple(sorted(names))
 
 
 def _parsed(envelope: bytes) -> ParsedTransaction | None:

@@ -92,6 +92,14 @@ def audit_json(audit: Audit) -> dict[str, Any]:
             for d in replay.differences
         ],
         "unchecked": list(replay.unchecked),
+        "endorsed_by": [
+            {
+                "block": accused.block,
+                "transaction": accused.transaction_id,
+                "organizations": list(accused.organizations),
+            }
+            for accused in audit.accused
+        ],
     }
 
 
@@ -101,9 +109,12 @@ def _last_block(node: LightNode, arguments: argparse.Namespace) -> int:
     def caught_up(status: SyncStatus) -> bool:
         if status.fork is not None:
             return True
-        wanted = status.height if arguments.last is None else arguments.last + 1
-        agreed = status.agreed_height or 0
-        return wanted is not None and status.verified_height >= wanted and agreed >= wanted
+        if status.height is None:
+            return False
+        # A block that is yet to come is not waited for.
+        last = status.height if arguments.last is None else arguments.last + 1
+        wanted = min(last, status.height)
+        return status.verified_height >= wanted and (status.agreed_height or 0) >= wanted
 
     catching_up.catch_up(node, caught_up, arguments.timeout)
     newest = node.status().verified_height - 1
@@ -140,6 +151,18 @@ def _print_for_people(audit: Audit) -> None:
     ]
     lines += [f"DIFFERS  {difference}" for difference in replay.differences]
     lines += [f"Not replayed: {text}" for text in replay.unchecked]
+    if replay.differences:
+        lines.append(
+            'This slot was not run by the rules. "is" stands in the ledger, "replayed" is what the '
+            "quotes and readings in the blocks give (energy in Wh, prices and money in the "
+            "ledger's units)."
+        )
+    for accused in audit.accused:
+        who = " and ".join(accused.organizations) or "nobody"
+        lines.append(
+            f"Block {accused.block} was endorsed so by {who}; for others: "
+            f"light-node prove {accused.transaction_id} --block {accused.block} --out FILE"
+        )
     if audit.agrees and not replay.unchecked:
         lines.append("Everything written follows from the quotes and readings in the blocks.")
     print("\n".join(lines))

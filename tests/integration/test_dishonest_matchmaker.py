@@ -6,13 +6,14 @@ in the verified blocks, which their senders signed.
 
 import base64
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from light_node import jsonio
+from light_node import cli, jsonio
 from light_node.chain.auditor import Auditor
 from light_node.chain.node import LightNode, VerifiedTransaction
 from light_node.chain.status import Level
@@ -45,8 +46,12 @@ TRADERS = {
 
 
 @pytest.fixture(scope="module")
-def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevnetThread]:
-    directory = tmp_path_factory.mktemp("cheats")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cheats")
+
+
+@pytest.fixture(scope="module")
+def net(directory: Path) -> Iterator[DevnetThread]:
     with DevnetThread(directory, Options(base_port=0, batch_timeout_ms=2)) as made:
         yield made
 
@@ -280,7 +285,54 @@ def audited(node: LightNode, slot: str) -> Sequence[Any]:
     audit = Auditor(node, "market").audit(slot)
     assert not audit.agrees
     assert audit.level is Level.AGREED, "the lie is in what was endorsed, not in the flags"
+    blocks = {difference.block for difference in audit.replay.differences}
+    assert [accused.block for accused in audit.accused] == sorted(blocks)
+    assert {accused.organizations for accused in audit.accused} == {LIARS}
     return audit.replay.differences
+
+
+def test_the_command_says_who_endorsed_it_and_how_to_show_it_to_others(
+    net: DevnetThread, market: Market, directory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    slot = "2031-01-01T07:00Z/PT60M"
+    market.open(slot)
+    for liar in LIARS:
+        net.lie(liar, "misprice")
+    block = market.clear(slot).block_number
+    options = ["--profile", str(directory / "profile.json"), "--dir", str(directory / "headers")]
+    assert cli.main(["audit", slot, *options]) == 1
+    said = capsys.readouterr().out
+    assert "This slot was not run by the rules." in said
+    assert f"Block {block} was endorsed so by Org1MSP and Org2MSP" in said
+    (hint,) = re.findall(r"light-node (prove \w+ --block \d+) --out FILE", said)
+    proof = str(directory / "proof.json")
+    assert cli.main([*hint.split(), "--out", proof, *options]) == 0
+    capsys.readouterr()
+    assert cli.main(["audit", slot, "--json", *options]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert told["endorsed_by"] == [
+        {"block": block, "transaction": hint.split()[1], "organizations": [*LIARS]}
+    ]
+
+
+def test_a_slot_that_is_not_there_is_not_waited_for(
+    net: DevnetThread, market: Market, directory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    market.submit("operator", "OpenSlot", json.dumps(
+        {"slot": "2031-01-01T08:00Z/PT60M", "floor": FLOOR, "cap": CAP, "rounds": 1}
+    ))  # fmt: skip
+    options = ["--profile", str(directory / "profile.json"), "--dir", str(directory / "headers")]
+    last = net.height - 1
+    for arguments, said in (
+        (
+            ["2031-01-01T09:00Z/PT60M"],
+            f"blocks 1 to {last}; check the slot's id; it may be in a later block",
+        ),
+        (["2031-01-01T09:00Z/PT60M", "--max-blocks", "1"], "read from a block nearer to the slot"),
+        (["2031-01-01T08:00Z/PT60M", "--last", "99999"], "block 99999 is not verified here"),
+    ):
+        assert cli.main(["audit", *arguments, *options]) == 1
+        assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("lie", ["misprice", "skip-quote"])
