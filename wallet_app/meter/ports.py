@@ -180,12 +180,13 @@ class _Descriptor(_Opened):
     def __init__(self, port: Any) -> None:
         super().__init__(port)
         self._descriptor: int = port.fileno()
-        self._poll = select.poll()
-        self._poll.register(self._descriptor, select.POLLIN)
 
     def read(self, size: int = 1, wait_s: float = READ_TIMEOUT_S) -> bytes:
         """Read what is there; ``SerialException`` when the adapter is gone."""
-        if not self._poll.poll(max(1, round(1000 * wait_s))):
+        if self._descriptor < 0:
+            raise serial.SerialException("the port was closed")
+        # Not poll(): on macOS it does not know serial ports.
+        if not select.select([self._descriptor], [], [], wait_s)[0]:
             return b""
         data = os.read(self._descriptor, size)
         if not data:

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 import pytest
 import serial
 
+if sys.platform != "win32":
+    import tty
+
 from wallet_app.meter.ports import (
     Link,
     PortError,
@@ -86,6 +89,25 @@ def test_busy_port():
         held.close()
         os.close(master)
         os.close(slave)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX")
+def test_a_port_reads_what_is_there_and_says_when_it_is_gone():
+    master, slave = os.openpty()
+    tty.setraw(slave)
+    port = open_port(os.ttyname(slave), Link())
+    os.close(slave)
+    assert port.write(b"ask") == 3
+    assert os.read(master, 10) == b"ask"
+    os.write(master, b"answer")
+    assert port.read(100, 5.0) == b"answer"
+    assert port.read(100, 0.01) == b""
+    os.close(master)  # pulled out
+    with pytest.raises((serial.SerialException, OSError)):
+        port.read(100, 5.0)
+    port.close()
+    with pytest.raises(serial.SerialException, match="closed"):
+        port.read(1, 0.01)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="groups are POSIX")
