@@ -277,7 +277,8 @@ def explanation(step: Step) -> str:
         ),
         Step.METER: tr(
             "Slots are settled by what your meter measures. Without one the wallet watches the "
-            "market but delivers no readings; the meter can be connected later."
+            "market but delivers no readings; the meter can be connected later. Further meters, "
+            "for feed-in or the roof, are added on the Meters page."
         ),
         Step.DONE: tr("The wallet is set up."),
     }[step]
