@@ -31,11 +31,12 @@ def count(tracker: Tracker, store: HeaderStore, raw: bytes) -> None:
     The count begins anew with every block of it that is verified (``Tracker.unverified``), and
     after the error.
     """
-    config = store.state.config
-    most = most_block_bytes(config)
+    tracker.unverified += len(raw)
+    if len(raw) <= FLOOR_BYTES and tracker.unverified <= 3 * FLOOR_BYTES:
+        return  # within the bounds of every configuration: nearly always
+    most = most_block_bytes(store.state.config)
     if len(raw) > most:
         _check_size(store, raw, most)
-    tracker.unverified += len(raw)
     # One block at the tip on every connection, and what a batch may hold.
     allowed = FLOOR_BYTES + 2 * most
     if tracker.unverified > allowed:
