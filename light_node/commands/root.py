@@ -11,6 +11,7 @@ from light_node.chain import errors, root_text, trust
 from light_node.chain.node import LightNode
 from light_node.chain.root_text import RootText
 from light_node.chain.sources import Source, from_profile
+from light_node.chain.status import SyncStatus
 from light_node.chain.trust import TrustRoot
 from light_node.clock import SystemClock
 from light_node.commandline import InputError
@@ -168,12 +169,13 @@ def _renew(arguments: argparse.Namespace, profile: NetworkProfile, old: TrustRoo
     with LightNode(profile, directory, identity, SystemClock()) as node:
         agreed = node.wait(lambda s: is_good(s) and bool(s.agreed_height), arguments.timeout)
         status = node.status()
-        if not agreed:
+        height = _renewable_height(status) if agreed else None
+        if height is None:
             raise errors.NotVerified(
                 "two organisations do not agree on the newest block now, so nothing is renewed: "
                 f"{status.problem or status.waiting_for or 'try again'}"
             )
-        changes = node.config_blocks(status.verified_height)
+        changes = node.config_blocks(height)
         raw = changes[-1] if changes else old.config_block
     now = SystemClock().now()
     root = trust.load(
@@ -184,6 +186,17 @@ def _renew(arguments: argparse.Namespace, profile: NetworkProfile, old: TrustRoo
     )
     _save(arguments, profile, root)
     return commandline.GOOD
+
+
+def _renewable_height(status: SyncStatus) -> int | None:
+    """Return up to where configurations are proved and agreed on, None if nowhere.
+
+    A block may have come since agreement was waited for: one organisation's word for a new
+    configuration must not become the root.
+    """
+    if status.fork is not None or not status.agreed_height:
+        return None
+    return min(status.verified_height, status.agreed_height)
 
 
 def _save(arguments: argparse.Namespace, profile: NetworkProfile, root: TrustRoot) -> None:
