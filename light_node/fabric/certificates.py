@@ -7,7 +7,6 @@ rules of Go's ``crypto/x509`` that Fabric relies on (RFC 5280 section 6 without 
 
 import base64
 import hashlib
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -29,7 +28,9 @@ MAX_CERTIFICATE_BYTES = 64 * 1024
 MAX_PATH_SIGNATURE_CHECKS = 100
 """Go's own bound on the work one certificate can cause."""
 
-_PEM = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----\s*(.*?)-----END \1-----", re.DOTALL)
+_PEM_BEGIN = b"-----BEGIN "
+_PEM_DASHES = b"-----"
+_MAX_UNFINISHED_PEM = 16  # beginnings without an end that are passed over
 _OU_TYPE = bytes.fromhex("060355040b")  # 2.5.4.11
 _UNREADABLE: tuple[type[Exception], ...] = (*UNREADABLE, IndexError)
 _SIGNATURE_HASHES = frozenset({"sha256", "sha384", "sha512"})
@@ -87,15 +88,33 @@ def first_pem_block(pem: bytes) -> bytes:
     """Return the DER in the first PEM block; ``CertificateError`` if it is no certificate's."""
     if len(pem) > MAX_CERTIFICATE_BYTES:
         raise CertificateError(f"a certificate of {len(pem)} bytes is too long")
-    match = _PEM.search(pem)
-    if match is None:
-        raise CertificateError("there is no PEM block")
-    if match[1] not in (b"CERTIFICATE", b"X509 CERTIFICATE"):
+    label, text = _first_pem(pem)
+    if label not in (b"CERTIFICATE", b"X509 CERTIFICATE"):
         raise CertificateError("the first PEM block is not a certificate")
     try:
-        return base64.b64decode(b"".join(match[2].split()), validate=True)
+        return base64.b64decode(b"".join(text.split()), validate=True)
     except ValueError as error:
         raise CertificateError("the PEM block is not base64") from error
+
+
+def _first_pem(pem: bytes) -> tuple[bytes, bytes]:
+    """Return label and contents of the first PEM block that has an end.
+
+    Plain searches, a bounded number of them: a regular expression would take quadratic time, and
+    anybody who serves a block chooses these bytes.
+    """
+    at = 0
+    for _ in range(_MAX_UNFINISHED_PEM):
+        begin = pem.find(_PEM_BEGIN, at)
+        at = begin + len(_PEM_BEGIN)
+        dashes = pem.find(_PEM_DASHES, at)
+        if begin < 0 or dashes < 0:
+            break
+        label, start = pem[at:dashes], dashes + len(_PEM_DASHES)
+        end = pem.find(b"-----END " + label + _PEM_DASHES, start)
+        if end >= 0:
+            return label, pem[start:end]
+    raise CertificateError("there is no PEM block")
 
 
 def parse(der: bytes) -> Certificate:

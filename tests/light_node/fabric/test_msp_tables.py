@@ -434,6 +434,48 @@ def pem_of(der: bytes) -> bytes:
     return b"-----BEGIN CERTIFICATE-----\n%b-----END CERTIFICATE-----\n" % base64.encodebytes(der)
 
 
+HOLLOW = [
+    b"-----BEGIN A-----",
+    b"-----BEGIN A-----\n",
+    b"-----BEGIN A-----" + b" " * 20,
+    b"-----BEGIN A-----\n-----END B-----\n",
+]
+
+
+class Counted(bytes):
+    """Bytes that count how often they are searched: each search is linear."""
+
+    searches = 0
+
+    def find(self, *arguments: Any) -> int:
+        Counted.searches += 1
+        return super().find(*arguments)
+
+
+@pytest.mark.parametrize(
+    "hollow", [*(one * (60_000 // len(one)) for one in HOLLOW), HOLLOW[0] + b"\n" * 60_000]
+)
+def test_what_only_looks_like_pem_costs_a_few_searches(
+    hollow: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A regular expression took minutes over these: anybody who serves a block chooses them."""
+    monkeypatch.setattr(Counted, "searches", 0)
+    with pytest.raises(certificates.CertificateError, match="no PEM block"):
+        certificates.load(Counted(hollow))
+    assert 0 < Counted.searches <= 50
+    with pytest.raises(msp.MalformedIdentityError):
+        manager([authority("root")]).parse(serialize("OrgMSP", hollow))
+
+
+def test_beginnings_without_an_end_are_passed_over() -> None:
+    root = authority("root")
+    one = certify("one", root, "client")
+    before = b"-----BEGIN NOTHING-----\n" * 3
+    assert certificates.load(before + one.pem).der == certificates.load(one.pem).der
+    with pytest.raises(certificates.CertificateError):
+        certificates.load(before * 10 + one.pem)
+
+
 def each_byte_changed(raw: bytes) -> list[bytes]:
     changed = []
     for at, old in enumerate(raw):
