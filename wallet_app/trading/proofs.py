@@ -4,6 +4,7 @@ A standing, a clearing or a settlement is one peer's word until the transaction 
 found in a block whose header this node verified, with the very same value in its write set.
 """
 
+import heapq
 import logging
 import queue
 import threading
@@ -21,6 +22,10 @@ _WAIT_S = 15.0
 _SLICE_S = 1.0
 _PAUSE_S = 0.2
 _TRIES = 20
+_DISPUTES = 3
+"""So often peers must be found to differ before that is told: it stands for good then."""
+_FIRST_LATER_S, _LAST_LATER_S = 5.0, 600.0
+"""What one organisation alone vouches for is looked at again after so long, doubled every time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +69,9 @@ class Claim:
 
     ``holds`` tells from the transaction's real writes (key → value in the market's namespace)
     whether it is so; ``done`` gets the result. When two organisations agree on it and it settles
-    ``slot``, the slot is replayed, and ``audited`` gets the outcome of that.
+    ``slot``, the slot is replayed, and ``audited`` gets the outcome of that. ``tries``,
+    ``disputes`` and ``told`` count how often it could not be proved, was disputed, or was looked
+    at after one organisation alone had vouched for it.
     """
 
     block: int
@@ -74,19 +81,24 @@ class Claim:
     slot: str = ""
     audited: Callable[[Audited], None] | None = None
     tries: int = 0
+    disputes: int = 0
+    told: int = 0
 
 
 class Prover:
     """A thread that proves claims in order. ``done`` is called from it with the result.
 
     A claim that cannot be proved yet, because the light node is behind or its peers are silent,
-    goes behind the others and is tried again for some minutes.
+    goes behind the others and is tried again for some minutes. One for which a single organisation
+    vouches is told so, and looked at again for some hours: the other may be lost for a while only.
     """
 
     def __init__(self, node: Node) -> None:
         """Prove with ``node``."""
         self._node = node
         self._queue: queue.SimpleQueue[Claim | None] = queue.SimpleQueue()
+        self._later: list[tuple[float, int, Claim]] = []
+        self._looks = 0
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="prover", daemon=True)
 
@@ -106,16 +118,40 @@ class Prover:
             self._thread.join(_WAIT_S)
 
     def _run(self) -> None:
-        while (claim := self._queue.get()) is not None and not self._stopping.is_set():
-            proof = self._prove(claim)
+        while (claim := self._next()) is not None and not self._stopping.is_set():
+            proof, disputed = self._prove(claim)
             if self._stopping.is_set():
                 return
+            if claim.told and proof in (Proof.NONE, Proof.VERIFIED):
+                self._look_later(claim)
+                continue
             if proof is Proof.NONE and claim.tries + 1 < _TRIES:
                 self._queue.put(replace(claim, tries=claim.tries + 1))
                 continue
+            if disputed and claim.disputes + 1 < _DISPUTES:
+                self._queue.put(replace(claim, disputes=claim.disputes + 1))
+                self._stopping.wait(_PAUSE_S)
+                continue
             claim.done(proof)
+            if proof is Proof.VERIFIED:
+                self._look_later(claim)
             if proof is Proof.AGREED and claim.audited is not None:
                 self._audit(claim, claim.audited)
+
+    def _next(self) -> Claim | None:
+        """Wait for the next claim: a new one, or one that is due to be looked at again."""
+        timeout = max(0.0, self._later[0][0] - time.monotonic()) if self._later else None
+        try:
+            return self._queue.get(timeout=timeout)
+        except queue.Empty:
+            return heapq.heappop(self._later)[2]
+
+    def _look_later(self, claim: Claim) -> None:
+        if claim.told >= _TRIES:
+            return
+        due = time.monotonic() + min(_FIRST_LATER_S * 2**claim.told, _LAST_LATER_S)
+        self._looks += 1  # of two that are due at once the first comes first
+        heapq.heappush(self._later, (due, self._looks, replace(claim, told=claim.told + 1)))
 
     def _audit(self, claim: Claim, audited: Callable[[Audited], None]) -> None:
         """Replay the slot the claim settles; later if its blocks cannot be had now."""
@@ -128,18 +164,21 @@ class Prover:
             self._queue.put(replace(claim, tries=claim.tries + 1))
             self._stopping.wait(_PAUSE_S)
 
-    def _prove(self, claim: Claim) -> Proof:
+    def _prove(self, claim: Claim) -> tuple[Proof, bool]:
+        """Return how far a claim is proved, and whether that is for want of peers that agree."""
         proven = self._found(claim)
         if proven is None:
-            return Proof.NONE
+            return Proof.NONE, False
+        if proven.proof is Proof.DISPUTED:
+            return Proof.DISPUTED, True
         try:
             holds = claim.holds(proven.writes)
         except jsonio.JsonError:
             holds = False
         if not holds:
             _log.error("transaction %s wrote something else than was told", claim.transaction_id)
-            return Proof.DISPUTED
-        return proven.proof
+            return Proof.DISPUTED, False
+        return proven.proof, False
 
     def _found(self, claim: Claim) -> Proven | None:
         """Ask the node in short slices, so that a stop is heard meanwhile."""

@@ -132,6 +132,51 @@ def test_nothing_is_replayed_before_two_organisations_agree(
     assert outcomes(Node(proof), 1, monkeypatch) == [proof]
 
 
+class Changing(Node):
+    """Proves as told, one after the other, and then AGREED."""
+
+    def __init__(self, *proofs: Proof | None) -> None:
+        super().__init__(Proof.AGREED, *[Audited(Proof.AUDITED)] * 2)
+        self.proofs = list(proofs)
+
+    def prove(self, block: int, transaction_id: str, timeout: float) -> Proven | None:
+        proof = self.proofs.pop(0) if self.proofs else Proof.AGREED
+        return None if proof is None else Proven(proof, {})
+
+
+@pytest.mark.parametrize(
+    ("proofs", "told"),
+    [
+        # One organisation's word, and the other comes later: agreed, and audited.
+        ([Proof.VERIFIED] * 4, [Proof.VERIFIED]),
+        ([Proof.VERIFIED, None, Proof.VERIFIED], [Proof.VERIFIED]),
+        # Two differ until the third decides: no alarm.
+        ([Proof.DISPUTED, Proof.DISPUTED], []),
+        ([Proof.VERIFIED, Proof.DISPUTED, Proof.DISPUTED, Proof.VERIFIED], [Proof.VERIFIED]),
+        # They go on differing: that is told, and not taken back.
+        ([Proof.DISPUTED] * 3, [Proof.DISPUTED]),
+    ],
+)
+def test_a_witness_that_comes_late_still_counts(
+    monkeypatch: pytest.MonkeyPatch, proofs: list[Proof | None], told: list[Proof]
+) -> None:
+    monkeypatch.setattr("wallet_app.trading.proofs._FIRST_LATER_S", 0.0)
+    monkeypatch.setattr("wallet_app.trading.proofs._WAIT_S", 0.005)
+    if Proof.DISPUTED not in told:
+        told = [*told, Proof.AGREED, Audited(Proof.AUDITED)]  # type: ignore[list-item]
+    assert outcomes(Changing(*proofs), len(told), monkeypatch) == told
+
+
+def test_what_one_organisation_alone_says_is_not_looked_at_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("wallet_app.trading.proofs._FIRST_LATER_S", 0.0)
+    monkeypatch.setattr("wallet_app.trading.proofs._TRIES", 3)
+    node = Changing(*[Proof.VERIFIED] * 4)
+    assert outcomes(node, 1, monkeypatch) == [Proof.VERIFIED]
+    assert len(node.proofs) <= 3
+
+
 def test_what_settles_no_slot_is_not_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert outcomes(Node(Proof.AGREED), 1, monkeypatch, audited=None) == [Proof.AGREED]
 
