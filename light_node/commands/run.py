@@ -17,6 +17,7 @@ from light_node.chaincode.operations import OperationsServer
 from light_node.clock import SystemClock
 from light_node.commandline import host_port
 from light_node.commands import node_options, status_socket
+from light_node.commands.catching_up import ProgressLine
 from light_node.commands.status_socket import StatusSocket
 from light_node.commands.sync import status_json
 from light_node.monitor import metrics
@@ -108,16 +109,21 @@ def _serve_metrics(given: str, node: LightNode, follower: Follower | None) -> Op
 def _watch(node: LightNode, stopping: threading.Event, arguments: argparse.Namespace) -> None:
     """Print what changes until told to stop; after a fork the problem stays to be read."""
     last: Any = None
+    line = ProgressLine(sys.stdout, SystemClock())
     while not stopping.is_set():
         found = _next(node, last, 0.5)
         if found == last:
             continue
         if arguments.json:
             print(json.dumps(found), flush=True)
+        elif found["progress"] is not None and last is not None and not found["problem"]:
+            line.show(node.status())  # a batch after the other: not a line for each
         else:
+            line.end()
             _tell(found, last)
         last = found
         stopping.wait(0.1)
+    line.end()
 
 
 def _next(node: LightNode, last: Any, timeout: float) -> Any:
