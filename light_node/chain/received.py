@@ -217,7 +217,7 @@ def _usual_metadata(rows: _Rows, header: int, index: int) -> _Flags:
     """Say which rows are the header (``header`` bytes) and usual metadata that name ``index``."""
     good, begin, end = rows.field(rows.starts + header, (0x1A,))
     good &= end == rows.ends
-    good &= end - begin <= verify.MAX_METADATA_BYTES
+    good &= rows.ends - rows.starts <= verify.MAX_METADATA_BYTES
     at = begin
     for entry in range(5):
         found, begin, at = rows.field(at, (0x0A,))

@@ -578,5 +578,24 @@ def test_a_block_padded_with_metadata_is_refused(real_blocks: Blocks) -> None:
     message.metadata.metadata.append(bytes(verify.MAX_METADATA_BYTES - 100_000))
     verify.parse(message.SerializeToString())
     message.metadata.metadata.append(bytes(100_001))
-    with pytest.raises(errors.MalformedBlock, match="bytes of metadata"):
+    with pytest.raises(errors.MalformedBlock, match="bytes beside its data"):
         verify.parse(message.SerializeToString())
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    "padding",
+    [
+        pytest.param(b"\x1a\x80\x80\x80\x01" + b"\x0a\x00" * 2**20, id="empty metadata entries"),
+        pytest.param(b"\xfa\x7f\x80\x80\x80\x01" + bytes(2**21), id="an unknown field"),
+        pytest.param(b"\x0a\x00" * 2**20, id="empty headers"),
+    ],
+)
+def test_padding_without_contents_is_refused_too(
+    real_blocks: Blocks, form: str, padding: bytes
+) -> None:
+    raw = real_blocks("raft", form)[3]
+    message = common_pb2.Block.FromString(raw + padding)
+    assert message.header == common_pb2.Block.FromString(raw).header, "it is a readable block"
+    with pytest.raises(errors.MalformedBlock, match="bytes beside its data"):
+        verify.parse(raw + padding)
