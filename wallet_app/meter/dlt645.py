@@ -255,7 +255,7 @@ def _decode_data(
             values.append(Value(quantity.code, value, quantity.unit))
             if quantity.key:
                 normalized[quantity.key] = value.scaleb(quantity.shift) if quantity.shift else value
-    if not _tariffs_fit(normalized):
+    if len(normalized) > 1 and not _tariffs_fit(normalized):
         # The sum passes two errors that cancel out; the total of a block does not.
         events.append(Problem("value", at, raw, "the total differs from the sum of tariffs"))
         normalized = {}
