@@ -19,7 +19,7 @@ from wallet_app.gui.libraries import qt_libraries_problem
 from wallet_app.meter import decode as decoding
 from wallet_app.meter import report as reporting
 from wallet_app.meter.capture import CaptureWriter, pieces, received
-from wallet_app.meter.detect import Detector
+from wallet_app.meter.detect import Detector, Found
 from wallet_app.meter.dialogue import PROTOCOLS, Options
 from wallet_app.meter.events import Reading, plain
 from wallet_app.meter.explain import Context, explain
@@ -271,7 +271,18 @@ def _detect(arguments: argparse.Namespace) -> int:
         name = PROTOCOLS[found.protocol] + (f" ({found.profile})" if found.profile else "")
         proof = "" if found.proven else ", without check sum"
         _say(f"{name} at {found.link}: meter {found.meter_id or 'without a number'}{proof}")
+        _say(f"read it with: prosumer-wallet meter read {arguments.port} {_how(found)}")
     return commandline.GOOD if found else commandline.NO
+
+
+def _how(found: Found) -> str:
+    """Return the options that read what a search found."""
+    options = [f"--protocol {found.protocol}"]
+    options += [f"--profile {found.profile}"] if found.profile else []
+    options += [f"--address {found.address}"] if found.address else []
+    options += ["--listen"] if found.listen and found.protocol == "iec62056_21" else []
+    options += ["--ask"] if found.ask else []
+    return " ".join(options)
 
 
 def _replay(arguments: argparse.Namespace) -> int:

@@ -13,9 +13,12 @@ from typing import Any
 import pytest
 
 from wallet_app import cli
+from wallet_app.commands import meter
 from wallet_app.commands.meter import unhex
 from wallet_app.gui.libraries import qt_libraries_problem
+from wallet_app.meter.detect import Found
 from wallet_app.meter.dlt645 import encode, read_request
+from wallet_app.meter.ports import Link
 
 METER = "123456789012"
 FRAME = encode(METER, 0x91, bytes.fromhex("0000010056341200"))
@@ -164,7 +167,24 @@ def test_detect_finds_a_meter(capsys: pytest.CaptureFixture[str]):
         assert out["found"]["protocol"] == "dsmr_p1"
         assert out["found"]["link"] == "115200 8N1"
         assert cli.main(["meter", "detect", terminal.port]) == 0
-        assert "DSMR P1 at 115200 8N1: meter 123456" in capsys.readouterr().out
+        text = capsys.readouterr().out
+        assert "DSMR P1 at 115200 8N1: meter 123456" in text
+        assert f"meter read {terminal.port} --protocol dsmr_p1\n" in text
+
+
+@pytest.mark.parametrize(
+    ("found", "options"),
+    [
+        (("modbus_rtu", "", "sdm630", False, True, "11", False),
+         "--protocol modbus_rtu --profile sdm630 --address 11"),
+        (("dlms", "", "", False, True, "1.17", True), "--protocol dlms --address 1.17 --ask"),
+        (("iec62056_21", "7", "", True, False), "--protocol iec62056_21 --listen"),
+        (("sml", "7", "", True), "--protocol sml"),
+    ],
+)  # fmt: skip
+def test_what_was_found_is_told_as_the_options_that_read_it(found: tuple[Any, ...], options: str):
+    protocol, *rest = found
+    assert meter._how(Found(protocol, Link(), *rest)) == options
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are POSIX")
