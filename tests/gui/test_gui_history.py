@@ -13,13 +13,13 @@ from pytestqt.modeltest import ModelTester
 from pytestqt.qtbot import QtBot
 
 from tests.gui.fake_source import DAY, FakeSource, full_view, long_history, slot_at
-from wallet_app.gui import app, pdf, ranges, settings, statement
+from wallet_app.gui import app, dialogs, pdf, ranges, settings, statement, words
 from wallet_app.gui.feed import ALL
 from wallet_app.gui.history import HistoryPage
 from wallet_app.gui.history_model import HistoryModel
 from wallet_app.gui.ranges import Span
 from wallet_app.gui.theme import LIGHT
-from wallet_app.trading.view import Change, Proof
+from wallet_app.trading.view import Change, Phase, Proof
 
 
 @pytest.fixture
@@ -294,3 +294,33 @@ def test_the_pdf_has_as_many_pages_as_it_needs(qtbot: QtBot, tmp_path: Path) -> 
         sizes.append(path.read_bytes().count(b"/Type /Page\n"))
     assert sizes[0] >= 1
     assert sizes[1] > sizes[0]
+
+
+@pytest.mark.parametrize(
+    ("proof", "said"),
+    [
+        (Proof.NONE, "one peer's word"),
+        (Proof.VERIFIED, "verified"),
+        (Proof.DISPUTED, "disputed"),
+        (Proof.AGREED, "settled"),
+        (Proof.AUDITED, "settled"),
+    ],
+)
+def test_settled_is_said_only_where_two_organisations_agree(
+    qtbot: QtBot, proof: Proof, said: str
+) -> None:
+    app.application(settings.WindowSettings(), UTC)
+    slot = replace(full_view().slots[0], phase=Phase.SETTLED, proof=proof)
+    assert words.stage(slot) == said
+    assert dict(dialogs._slot_facts(slot, "CNY"))["State"] == said
+    # Until a household's money is known, the table shows how far the slot got.
+    unknown = replace(slot, grid_only_money=None)
+    model = HistoryModel(LIGHT)
+    model.set_slots((unknown,))
+    assert cell(model, 0, "Proof") == said
+
+
+def test_before_it_is_settled_a_slot_is_where_it_is(qtbot: QtBot) -> None:
+    app.application(settings.WindowSettings(), UTC)
+    slot = replace(full_view().slots[0], phase=Phase.DELIVERING, proof=Proof.NONE)
+    assert words.stage(slot) == "delivering"

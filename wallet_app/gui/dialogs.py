@@ -153,7 +153,7 @@ def _slot_facts(slot: SlotView, currency: str) -> list[tuple[str, str]]:
         "feed-in {floor}, retail {cap}", floor=fmt.price(slot.floor), cap=fmt.price(slot.cap)
     )
     return [
-        (tr("State"), words.phase(slot.phase)),
+        (tr("State"), words.stage(slot)),
         (tr("Tariffs"), tariffs),
         (tr("Planned"), f"{words.quantity(slot.planned_wh)} kWh"),
         (

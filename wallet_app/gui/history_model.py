@@ -81,7 +81,7 @@ def columns() -> tuple[Column, ...]:
         Column(
             tr("Proof"),
             tr("How far your own light node has verified it"),
-            lambda s: proof_words(s.proof)[1] if ranges.settled(s) else words.phase(s.phase),
+            lambda s: proof_words(s.proof)[1] if ranges.settled(s) else words.stage(s),
             left=True,
         ),
     )

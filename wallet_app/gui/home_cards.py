@@ -168,7 +168,7 @@ class SlotCard(Card):
             self._price.setText(fmt.price(slot.price))
             self._span.setText(fmt.slot_span(slot.start, slot.length_s))
             tone = "accent" if slot.phase is Phase.DELIVERING else ""
-            self._phase.show_state(words.phase(slot.phase), tone)
+            self._phase.show_state(words.stage(slot), tone)
         self._next = view.quoting
         self._show_quote(view)
         self.tick()
@@ -216,7 +216,7 @@ class SlotCard(Card):
         numbers = tr("Round {round} of {rounds}", round=slot.round, rounds=slot.rounds)
         left = self._ticker.seconds_to(slot.round_closes)
         if left is None or slot.phase is not Phase.QUOTING:
-            return f"{numbers} · {words.phase(slot.phase)}"
+            return f"{numbers} · {words.stage(slot)}"
         if left <= 0:
             return f"{numbers} · {tr('closing')}"
         return f"{numbers} · " + tr("closes in {time}", time=fmt.duration(left))

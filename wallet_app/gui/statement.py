@@ -149,7 +149,7 @@ def _slot_row(slot: SlotView, zone: tzinfo | None) -> str:
         fmt.money(slot.penalty_money, 4, sign=True),
         fmt.money(ranges.slot_saved(slot), 4, sign=True),
     ]
-    state = words.proof(slot.proof) if ranges.settled(slot) else words.phase(slot.phase)
+    state = words.proof(slot.proof) if ranges.settled(slot) else words.stage(slot)
     cells = "".join(f"<td class='l'>{_text(text)}</td>" for text in left)
     cells += "".join(f"<td>{_text(text)}</td>" for text in right)
     return f"<tr>{cells}<td class='l'>{_text(state)}</td></tr>"

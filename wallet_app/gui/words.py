@@ -32,6 +32,16 @@ def phase(code: Phase) -> str:
     }.get(code.value, code.value)
 
 
+def stage(slot: SlotView) -> str:
+    """Return where ``slot`` stands; "settled" only if two organisations agree that it is.
+
+    Else how far the settlement is verified: it may be no more than one peer's word.
+    """
+    if slot.phase is Phase.SETTLED and slot.proof not in (Proof.AGREED, Proof.AUDITED):
+        return proof(slot.proof)
+    return phase(slot.phase)
+
+
 def proof(code: Proof) -> str:
     """Return how far a figure has been verified."""
     return {
