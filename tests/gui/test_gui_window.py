@@ -21,6 +21,7 @@ from PySide6.QtWidgets import (
     QLabel,
     QListWidget,
     QMessageBox,
+    QTableWidget,
     QWidget,
 )
 from pytestqt.qtbot import QtBot
@@ -477,6 +478,17 @@ def test_trust_shows_how_long_catching_up_takes(open_window: Open) -> None:
     assert words in texts(page)
     window.show_view(view, frozenset({Change.TRUST}))
     assert "Catching up" not in texts(page)
+
+
+def test_the_peer_the_wallet_works_through_is_marked(open_window: Open) -> None:
+    view = full_view()
+    peers = tuple(replace(p, in_use=p.organisation == "Org2MSP") for p in view.trust.peers)
+    window = open_window(replace(view, trust=replace(view.trust, peers=peers)))
+    window.open_page("trust")
+    table = window.pages["trust"].findChild(QTableWidget)
+    states = {table.item(row, 0).text(): table.item(row, 2) for row in range(table.rowCount())}
+    assert states["Org2MSP"].text() == "connected, in use"
+    assert states["Org1MSP"].text() == "connected"
 
 
 def test_the_strip_warns_of_disagreement(open_window: Open) -> None:

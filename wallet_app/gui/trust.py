@@ -254,7 +254,7 @@ class PeersCard(Card):
         texts = (
             fmt.foreign(peer.organisation, 60),
             fmt.foreign(peer.address, 80),
-            peer_state(peer),
+            tr("{state}, in use", state=peer_state(peer)) if peer.in_use else peer_state(peer),
             height,
             words,
             fmt.clock_seconds(peer.last_seen),

@@ -41,6 +41,11 @@ class LedgerEvent:
 class Ledger(Protocol):
     """The market contract on a channel, seen by one identity."""
 
+    @property
+    def peer_address(self) -> str:
+        """Address of the peer that is asked now; "" where there is none."""
+        ...
+
     def evaluate(self, function: str, *arguments: str) -> Any:
         """Return the JSON a query answers: one peer's word."""
         ...

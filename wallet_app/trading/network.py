@@ -36,6 +36,7 @@ class GatewayLedger:
         ``on_move`` is told, on a thread of its own, when another peer is asked from now on.
         """
         self._chaincode = profile.chaincode
+        self._addresses = {p.name: p.address for o in profile.organizations for p in o.peers}
         config = ChannelConfig.from_block(profile.trust_root.config_block)
         self._peers = Peers.of_profile(profile, identity.msp_id, monotonic=clock.monotonic)
         heights = Heights(identity, profile.channel, clock)
@@ -54,6 +55,11 @@ class GatewayLedger:
     def peer(self) -> str:
         """The name of the peer that is asked now."""
         return self._peers.current.name
+
+    @property
+    def peer_address(self) -> str:
+        """Address of the peer that is asked now."""
+        return self._addresses.get(self._peers.current.name, "")
 
     def evaluate(self, function: str, *arguments: str) -> Any:
         """Return the JSON a query answers; ``JsonError`` if it is none."""

@@ -8,6 +8,7 @@ commands. What has to reach the ledger goes into the outbox; what the screens sh
 import logging
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -29,7 +30,7 @@ from wallet_app.trading.outbox import Entry, EntryState, OutboxError
 from wallet_app.trading.preferences import Preferences
 from wallet_app.trading.proofs import Audited, Claim, Node, Prover
 from wallet_app.trading.sender import Sender
-from wallet_app.trading.view import AgentMode, Change, Proof, SlotView, WalletView
+from wallet_app.trading.view import AgentMode, Change, Proof, SlotView, TrustView, WalletView
 
 _log = logging.getLogger(__name__)
 _RETRY_S = 2.0
@@ -66,7 +67,12 @@ class TradingSession:
         self._follower = threading.Thread(target=self._follow, name="events", daemon=True)
         self._owed: dict[str, int] = {}  # block of each event that could not be dealt with yet
         self._newest = 0
-        self._state.feed(tools.live.view, tools.live.series, node.trust)
+        self._state.feed(tools.live.view, tools.live.series, self._trust)
+
+    def _trust(self) -> TrustView:
+        trust, used = self._node.trust(), self._ledger.peer_address
+        peers = (replace(peer, in_use=peer.address == used) for peer in trust.peers)
+        return replace(trust, peers=tuple(peers))
 
     # -- life -----------------------------------------------------------------------------------
 

@@ -201,6 +201,7 @@ class RunningWallet:
 
     def _moved(self, move: Move) -> None:
         """Say which peer the wallet works through from now on."""
+        self._state.changed(Change.TRUST)
         names = {"peer": move.left.name, "other": move.taken.name, "org": move.taken.msp_id}
         if move.preferred:
             text = tr("Your organisation's peer {other} serves again.", **names)

@@ -141,6 +141,7 @@ class PeerView:
     agrees: bool | None = None  # None: not known yet
     last_seen: datetime | None = None
     error: str = ""  # ours, with what to do
+    in_use: bool = False  # the wallet asks and trades through it
 
 
 @dataclass(frozen=True, slots=True)

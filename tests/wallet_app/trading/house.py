@@ -36,7 +36,7 @@ from wallet_app.trading.ledger import LedgerEvent, Outcome
 from wallet_app.trading.outbox import Entry
 from wallet_app.trading.proofs import Audited, Claim, Proven, Prover
 from wallet_app.trading.sender import Sender
-from wallet_app.trading.view import AgentMode, Proof, SlotView, TrustView
+from wallet_app.trading.view import AgentMode, PeerView, Proof, SlotView, TrustView
 
 WALL = datetime(2026, 1, 1, tzinfo=UTC)
 MARKET = datetime(2026, 6, 21, 8, 50, tzinfo=UTC)
@@ -145,6 +145,8 @@ class ContractLedger:
     answers, as a peer that lies would.
     """
 
+    peer_address = "peer0.org1:7051"
+
     def __init__(self, market: "Market", identity: SigningIdentity) -> None:
         self.market, self.identity = market, identity
         self.kill_at = ""
@@ -228,7 +230,10 @@ class FakeNode:
         return self.audited
 
     def trust(self) -> TrustView:
-        return TrustView(channel="market", verified_height=self._channel.ledger.height)
+        addresses = ("peer0.org1:7051", "peer0.org2:7051")
+        peers = tuple(PeerView(f"Org{i}MSP", a, "connected") for i, a in enumerate(addresses, 1))
+        height = self._channel.ledger.height
+        return TrustView(channel="market", verified_height=height, peers=peers)
 
     def prove(self, block: int, transaction_id: str, timeout: float) -> Proven | None:
         outcome = self._channel.outcomes.get(transaction_id)

@@ -245,6 +245,7 @@ def ledger(gateway: FakeGateway) -> network.GatewayLedger:
         chaincode="market",
         channel="market",
         trust_root=SimpleNamespace(config_block=b""),
+        organizations=(),
     )
     identity = SimpleNamespace(msp_id="Org1MSP")
     clock = SimpleNamespace(monotonic=lambda: 0.0)

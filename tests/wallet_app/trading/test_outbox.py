@@ -34,6 +34,8 @@ class Killed(BaseException):
 class FakeLedger:
     """A ledger that commits what it is given, at most once per id, and fails where it is told."""
 
+    peer_address = ""
+
     def __init__(self) -> None:
         self.commits: dict[str, int] = {}
         self.made = 0

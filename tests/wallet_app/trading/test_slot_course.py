@@ -563,3 +563,8 @@ def test_the_standard_household_is_asked_for_its_local_hour() -> None:
         < standard_prior(settings, summer)(midnight)
     )
     assert standard_prior(settings, summer)(noon) != standard_prior(settings, winter)(noon)
+
+
+def test_the_peer_that_is_asked_is_marked(house: House) -> None:
+    marked = [peer.address for peer in house.session.view().trust.peers if peer.in_use]
+    assert marked == [house.ledger.peer_address]

@@ -146,6 +146,8 @@ def test_a_jump_of_the_clock_is_noticed_within_a_heartbeat(
 class Ledger:
     """Commits what it is given; ``trouble`` is raised by the next calls of prepare."""
 
+    peer_address = ""
+
     def __init__(self) -> None:
         self.trouble: list[Exception] = []
         self.closed = threading.Event()
