@@ -306,7 +306,8 @@ def small_disk(net: FabricNet, node: str, data: Path) -> Iterator[Callable[[], N
 
 
 @needs_root
-def test_the_network_is_cut(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ordering", ["raft", "bft"])
+def test_the_network_is_cut(tmp_path: Path, ordering: str) -> None:
     """The household sits in a network namespace whose cable is pulled for a while."""
     number = os.getpid() % 200
     name, outside, inside = f"pw{number}", f"10.213.{number}.1", f"10.213.{number}.2"
@@ -319,7 +320,7 @@ def test_the_network_is_cut(tmp_path: Path) -> None:
         inner = ("ip", "netns", "exec", name)
         run(*inner, "ip", "address", "add", f"{inside}/24", "dev", plug)
         run(*inner, "ip", "link", "set", plug, "up")
-        with fabric_network(tmp_path / "net", "raft", host=outside) as fabric:
+        with fabric_network(tmp_path / "net", ordering, host=outside) as fabric:
             program = [sys.executable, "-m", "tests.fabric.household"]
             arguments = [str(fabric.directory), str(tmp_path), "cut"]
             with subprocess.Popen(
