@@ -157,7 +157,7 @@ REFUSED = [
     # lie, what is said of a source that tells it (the error's class in the comment)
     ("truncated", r"not a serialized block \(truncated or altered\)"),  # MalformedBlock
     ("endless", UNSIGNED),  # AttestationFailed
-    ("oversized", r"bytes of metadata; the limit is"),  # MalformedBlock
+    ("oversized", r"bytes beside its data; the limit is"),  # MalformedBlock
     ("future", r"block \d+ came where block \d+ was due"),  # WrongNumber
     ("wrong-channel", r"block \d+ follows .*, but the verified block \d+ is"),  # BrokenLink
     ("forged-signature", UNSIGNED),  # AttestationFailed
