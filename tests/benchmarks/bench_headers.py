@@ -1,10 +1,15 @@
 """How fast headers are verified: hash links, signatures beside bare cryptography, the store.
 
+With ``ELECTRUM_PYTHON`` naming an interpreter that can import Electrum, its header verification is
+timed beside ours.
+
 The links run over synthetic headers (real metadata, so that parsing costs what it costs); the
 signatures are those of the live channels in ``tests/data/fabric``. Every row states its work.
 """
 
+import os
 import statistics
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable
@@ -31,6 +36,8 @@ def run() -> None:
     print(f"{HEADERS:,} headers, medians of {ROUNDS} rounds, one thread\n")
     for kind in ("raft", "bft"):
         _links(kind)
+    if "ELECTRUM_PYTHON" in os.environ:
+        _electrum(os.environ["ELECTRUM_PYTHON"])
     for kind in ("raft", "bft"):
         _signatures(kind)
     _store()
@@ -88,6 +95,37 @@ def _links(kind: str) -> None:
     _row(f"{kind}: parse and hash ({size} bytes each)", _per_second(parse, HEADERS))
     _row(f"{kind}: parse, hash, link, index, one by one", _per_second(singly, HEADERS))
     _row(f"{kind}: the same in batches", _per_second(together, HEADERS), "goal 300,000")
+
+
+_ELECTRUM = """
+import struct, sys, time
+from electrum import blockchain, constants
+constants.BitcoinRegtest.set_as_network()  # hash links, as here, without proof of work
+count, rounds = int(sys.argv[1]), int(sys.argv[2])
+raws, previous = [], bytes(32)
+for number in range(count):
+    raw = struct.pack("<I32s32sIII", 1, previous, number.to_bytes(32, "little"), 0, 0, number)
+    previous = bytes.fromhex(blockchain.hash_raw_header(raw))[::-1]
+    raws.append(raw)
+rates = []
+for _ in range(rounds):
+    started, link = time.perf_counter(), "00" * 32
+    for height, raw in enumerate(raws):  # as Blockchain.verify_chunk does
+        header = blockchain.deserialize_header(raw, height)
+        blockchain.Blockchain.verify_header(header, link, 0)
+        link = blockchain.hash_header(header)
+    rates.append(count / (time.perf_counter() - started))
+print(sorted(rates)[rounds // 2])
+"""
+
+
+def _electrum(python: str) -> None:
+    """Hash links of as many headers by Electrum, which ``python`` can import, in the same run."""
+    found = subprocess.run(
+        [python, "-c", _ELECTRUM, str(HEADERS), str(ROUNDS)],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    _row("Electrum: deserialize, hash, link (80 bytes each)", float(found.stdout))
 
 
 def _signatures(kind: str) -> None:
