@@ -12,7 +12,7 @@ from pytestqt.qtbot import QtBot
 from light_node.clock import SystemClock
 from tests.gui.fake_source import FakeSource, fake_desk, fake_reading
 from wallet_app import i18n
-from wallet_app.gui import settings, theme
+from wallet_app.gui import app, settings, theme
 from wallet_app.gui.meter import MeterPage
 from wallet_app.gui.meter_window import MeterWindow
 from wallet_app.meter.channel import Timing
@@ -54,7 +54,13 @@ def test_a_row_for_every_meter_with_state_power_registers_and_quality(page: Mete
     assert rows[2][:4] == ["sdm630-unit-8", "/dev/ttyUSB8", "no answer", "+12.84 kW"]
 
 
-def test_all_columns_fit_a_small_screen(page: MeterPage) -> None:
+def test_all_columns_fit_a_small_screen(qtbot: QtBot, tmp_path: Path) -> None:
+    app.application(settings.WindowSettings(), UTC)  # with the style sheet, which widens things
+    page = MeterPage(theme.LIGHT, fake_desk(), Preferences(tmp_path, Settings()))
+    qtbot.addWidget(page)
+    page.resize(960, 540)
+    page.show()
+    page.tick()
     assert page.table.horizontalScrollBar().maximum() == 0
     assert page.minimumSizeHint().width() <= 960
 

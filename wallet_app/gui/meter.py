@@ -98,6 +98,11 @@ class MeterPage(Page):
             self.role.addItem(role_words(role), str(role or ""))
         self.role.setAccessibleName(tr("What this meter is for"))
         self.role.setMinimumHeight(26)
+        # Its longest choice must not set how narrow the window can be; the list shows it whole.
+        self.role.setMinimumContentsLength(24)
+        self.role.setSizeAdjustPolicy(
+            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        )
         set_tip(
             self.role,
             tr(
