@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from light_node.chain import errors, verify
 from light_node.chain.verify import TrustedState, Verified
+from light_node.fabric.block import varint
 
 _HASH = 32
 _FEW = 8
@@ -255,14 +256,7 @@ def _usual_signatures(
 
 def _names(rows: _Rows, begin: _Places, end: _Places, index: int) -> _Flags:
     """Say which signed values are the last-config index ``index`` and consenter metadata."""
-    number = bytearray()
-    if index:
-        number += b"\x08"
-        rest = index
-        while rest >= 0x80:
-            number.append(rest & 0x7F | 0x80)
-            rest >>= 7
-        number.append(rest)
+    number = b"\x08" + varint(index) if index else b""
     good: _Flags = begin + 2 + len(number) <= end
     for offset, expected in enumerate((0x0A, len(number), *number)):
         good &= rows.at(begin + offset) == expected

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from light_node.devnet.config_update import CurrentConfig, config_transaction
 from light_node.devnet.store import StoredBlock
 from light_node.fabric import block as wire
+from light_node.fabric.block import varint
 from light_node.fabric.identity import SigningIdentity
 from light_node.fabric.pb import common_pb2, etcdraft_pb2
 from light_node.fabric.policy import bft_quorum
@@ -80,8 +81,8 @@ class BlockSigner:
     def _consenter_metadata(self, number: int) -> bytes:
         if self._bft:
             # SmartBFT's view metadata: 2 latest_sequence, 3 decisions_in_view; opaque to clients.
-            decisions = b"\x18" + _varint(number - 1) if number > 1 else b""
-            return b"\x10" + _varint(number) + decisions
+            decisions = b"\x18" + varint(number - 1) if number > 1 else b""
+            return b"\x10" + varint(number) + decisions
         count = len(self._consenters)
         raft = etcdraft_pb2.BlockMetadata(
             consenter_ids=range(1, count + 1), next_consenter_id=count + 1, raft_index=number + 4
@@ -141,12 +142,3 @@ def _copy(
     if not header_only or stored.last_config == stored.number:
         message.data.ParseFromString(stored.data)
     return message.SerializeToString()
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)

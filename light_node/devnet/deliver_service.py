@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError
 from light_node.devnet.access import AccessControl, AccessError, ExpiredIdentityError
 from light_node.devnet.rpc import Context, Limit, RpcFailure
 from light_node.devnet.views import NodeView
+from light_node.fabric.block import varint
 from light_node.fabric.channel_config import ChannelConfig
 from light_node.fabric.errors import MalformedMessage
 from light_node.fabric.pb import common_pb2, orderer_pb2
@@ -178,19 +179,10 @@ def block_response(view: NodeView) -> BlockWriter:
         block = view.block(number, header_only=header_only)
         if block is None:
             raise SeekRefused(common_pb2.NOT_FOUND)
-        return b"\x12" + _varint(len(block)) + block
+        return b"\x12" + varint(len(block)) + block
 
     return write
 
 
 def _status(status: int) -> bytes:
-    return b"\x08" + _varint(status)
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
+    return b"\x08" + varint(status)

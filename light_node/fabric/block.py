@@ -343,6 +343,16 @@ def without_data(raw: bytes) -> bytes:
     return message.SerializeToString()
 
 
+def varint(value: int) -> bytes:
+    """Return ``value`` (not negative) as protobuf's base-128 varint."""
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
 def _payload_and_header(envelope: bytes) -> tuple[common_pb2.Payload, common_pb2.ChannelHeader]:
     try:
         payload = common_pb2.Payload.FromString(common_pb2.Envelope.FromString(envelope).payload)

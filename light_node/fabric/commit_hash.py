@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
 
-from light_node.fabric.block import BlockError
+from light_node.fabric.block import BlockError, varint
 from light_node.fabric.pb import commit_pb2, common_pb2, kvrwset_pb2, peer_pb2, rwset_pb2
 
 
@@ -43,7 +43,7 @@ class StateWrite:
 
 def commit_hash(transactions_filter: bytes, updates: bytes, previous: bytes = b"") -> bytes:
     """Return a block's commit hash; ``previous`` is empty at block 1 (block 0 has none)."""
-    length = _varint(len(transactions_filter))
+    length = varint(len(transactions_filter))
     return hashlib.sha256(length + transactions_filter + updates + previous).digest()
 
 
@@ -143,12 +143,3 @@ def _version(block_number: int, transaction: int) -> bytes:
 def _counted(value: int) -> bytes:
     width = (value.bit_length() + 7) // 8
     return bytes((width,)) + value.to_bytes(width, "big")
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)

@@ -9,6 +9,8 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+from light_node.fabric.block import varint
+
 _LONGEST = 200_000
 _DEEPEST = 12
 _NUMBERS = (0, 1, 2, 127, 128, 2**31 - 1, 2**32, 2**63 - 1, 2**63, 2**64 - 1)
@@ -145,10 +147,10 @@ def _other_value(pick: random.Random, kind: int) -> tuple[int, Any]:
 
 
 def _field(number: int, kind: int, value: Any) -> bytes:
-    head = _to_varint(number << 3 | kind)
+    head = varint(number << 3 | kind)
     if kind == 0:
-        return head + _to_varint(value)
-    return head + (_to_varint(len(value)) if kind == 2 else b"") + value
+        return head + varint(value)
+    return head + (varint(len(value)) if kind == 2 else b"") + value
 
 
 def _varint(data: bytes, at: int) -> tuple[int | None, int]:
@@ -161,12 +163,3 @@ def _varint(data: bytes, at: int) -> tuple[int | None, int]:
         if data[at - 1] < 0x80:
             return value, at
     return None, at
-
-
-def _to_varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
