@@ -1,5 +1,12 @@
-"""A gateway client for as many calls at once as there are: one connection, no checks."""
+"""A gateway client for as many calls at once as there are: one connection, no checks.
 
+How transactions end it reads from one stream of filtered blocks, as :class:`Gateway
+<light_node.fabric.gateway.Gateway>` does while many are under way.
+"""
+
+import asyncio
+import contextlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,17 +16,23 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from light_node.clock import SystemClock
 from light_node.fabric import methods
+from light_node.fabric.commit import CommitStatus
+from light_node.fabric.commits import CommitBoard, filtered_blocks
 from light_node.fabric.identity import SigningIdentity
-from light_node.fabric.pb import gateway_pb2, peer_pb2
+from light_node.fabric.pb import gateway_pb2
 from light_node.fabric.profile import NetworkProfile
 from light_node.fabric.proposal import NONCE_BYTES, Proposal, build_proposal
+
+_log = logging.getLogger(__name__)
 
 _OPTIONS = [
     ("grpc.enable_http_proxy", 0),
     ("grpc.max_receive_message_length", 100 * 1024 * 1024),
 ]
 _CALL_SECONDS = 30.0
+_STREAM_SECONDS = 5.0  # how long a commit may keep the stream silent before CommitStatus is asked
 
 
 class NotCommitted(Exception):
@@ -52,9 +65,20 @@ class LoadClient:
             for method in (methods.EVALUATE, methods.ENDORSE, methods.SUBMIT, methods.COMMIT_STATUS)
         ]
         self._evaluate, self._endorse, self._submit, self._status = calls
+        self._deliver: Any = self._channel.stream_stream(
+            methods.PEER_DELIVER_FILTERED.path,
+            request_serializer=methods.PEER_DELIVER_FILTERED.request.SerializeToString,
+            response_deserializer=methods.PEER_DELIVER_FILTERED.response.FromString,
+        )
+        self._following: asyncio.Task[None] | None = None
+        self._board: asyncio.Future[CommitBoard] | None = None
 
     async def close(self) -> None:
-        """Close the connection."""
+        """End the stream and close the connection."""
+        if self._following is not None:
+            self._following.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._following
         await self._channel.close()
 
     async def evaluate(self, identity: SigningIdentity, chaincode: str, *args: bytes) -> bytes:
@@ -76,7 +100,28 @@ class LoadClient:
         submission = gateway_pb2.SubmitRequest(
             transaction_id=about, channel_id=self._channel_id, prepared_transaction=envelope
         )
-        await self._submit(submission, timeout=_CALL_SECONDS)
+        board = await self._followed(identity)
+        told: asyncio.Future[CommitStatus | None] = asyncio.get_running_loop().create_future()
+
+        def tell(status: CommitStatus | None) -> None:
+            if not told.done():
+                told.set_result(status)
+
+        board.expect(about, tell)
+        try:
+            await self._submit(submission, timeout=_CALL_SECONDS)
+            async with asyncio.timeout(_STREAM_SECONDS):
+                status = await told
+        except TimeoutError:
+            status = None
+        finally:
+            board.forget(about)
+        status = status or await self._commit_status(identity, about)
+        if not status.valid:
+            raise NotCommitted(status.name)
+        return Committed(about, status.block_number)
+
+    async def _commit_status(self, identity: SigningIdentity, about: str) -> CommitStatus:
         asked = gateway_pb2.CommitStatusRequest(
             transaction_id=about, channel_id=self._channel_id, identity=identity.serialized
         ).SerializeToString()
@@ -84,9 +129,33 @@ class LoadClient:
             request=asked, signature=identity.sign(asked)
         )
         answer = await self._status(signed, timeout=_CALL_SECONDS)
-        if answer.result != peer_pb2.VALID:
-            raise NotCommitted(peer_pb2.TxValidationCode.Name(answer.result))
-        return Committed(about, answer.block_number)
+        return CommitStatus(answer.result, answer.block_number)
+
+    async def _followed(self, identity: SigningIdentity) -> CommitBoard:
+        """Return where commits are told, once nothing submitted from now on can be missed."""
+        if self._board is None:
+            self._board = asyncio.get_running_loop().create_future()
+            self._following = asyncio.create_task(self._follow(identity, self._board))
+        return await asyncio.shield(self._board)
+
+    async def _follow(
+        self, identity: SigningIdentity, opened: "asyncio.Future[CommitBoard]"
+    ) -> None:
+        board = CommitBoard()
+        try:
+            request = filtered_blocks(identity, self._channel_id, SystemClock())
+            async for answer in self._deliver(iter((request,))):
+                board.note(answer.filtered_block)
+                if not opened.done():
+                    opened.set_result(board)
+        except grpc.RpcError as error:
+            _log.warning("the stream of commits ended: %s", error)
+        finally:
+            # Closed, it answers nobody, and CommitStatus is asked for each.
+            board.close()
+            self._board = None
+            if not opened.done():
+                opened.set_result(board)
 
     def _propose(
         self, identity: SigningIdentity, chaincode: str, args: Sequence[bytes]

@@ -23,6 +23,7 @@ from light_node.fabric.commit import DEFAULT_DEADLINES, Committer, Pace
 from light_node.fabric.commit import CommitStatus as CommitStatus
 from light_node.fabric.commit import Deadlines as Deadlines
 from light_node.fabric.commit import Endorsed as Endorsed
+from light_node.fabric.commits import CommitFollower
 from light_node.fabric.errors import (
     CommitConflict,
     EndorseError,
@@ -113,6 +114,7 @@ class Gateway:
         self._streams: list[EventStream] = []
         self._pace = Pace(random)
         self._calls = Calls(peers, clock, self._pace)
+        self._commits = CommitFollower(identity, channel_id, clock)
         self._committer = Committer(self.submit, self.commit_status, deadlines, clock, self._pace)
 
     @property
@@ -124,6 +126,7 @@ class Gateway:
         """End event streams and waiting retries. Channel or peers stay their owner's."""
         self._unsubscribe()
         self._pace.stop()
+        self._commits.close()
         with self._lock:
             streams, self._streams = self._streams, []
         for stream in streams:
@@ -247,24 +250,33 @@ class Gateway:
             channel_id=self._channel_id,
             prepared_transaction=read_envelope(endorsed.envelope),
         )
-        self._calls.repeat(
-            lambda within: self._calls.call(
-                SUBMIT,
-                request,
-                "submit",
-                within,
-                transaction_id=endorsed.transaction_id,
-            ),
-            self._deadlines.submit,
-            only_overload=True,
-        )
+        with self._commits.expecting(self._peers.current, endorsed.transaction_id):
+            self._calls.repeat(
+                lambda within: self._calls.call(
+                    SUBMIT,
+                    request,
+                    "submit",
+                    within,
+                    transaction_id=endorsed.transaction_id,
+                ),
+                self._deadlines.submit,
+                only_overload=True,
+            )
 
     def commit_status(self, transaction_id: str, timeout: float | None = None) -> CommitStatus:
         """Wait until the peer has committed the transaction and return how it ended.
 
         When another peer is taken meanwhile, that one is asked. ``TimedOut`` after ``timeout``
-        seconds (default: ``Deadlines.commit``): it may still commit.
+        seconds (default: ``Deadlines.commit``): it may still commit. While many wait at once, one
+        stream of the peer's filtered blocks tells them all (:mod:`light_node.fabric.commits`).
         """
+        until = self._clock.monotonic() + (self._deadlines.commit if timeout is None else timeout)
+        with self._commits.waiting(self._peers.current):
+            within = min(_STATUS_SLICE_S, (until - self._clock.monotonic()) / 2)
+            told = self._commits.told(self._peers.current, transaction_id, within)
+            return told or self._ask_commit_status(transaction_id, until)
+
+    def _ask_commit_status(self, transaction_id: str, until: float) -> CommitStatus:
         request = gateway_pb2.CommitStatusRequest(
             transaction_id=transaction_id,
             channel_id=self._channel_id,
@@ -273,7 +285,6 @@ class Gateway:
         signed = gateway_pb2.SignedCommitStatusRequest(
             request=request, signature=self._identity.sign(request)
         )
-        until = self._clock.monotonic() + (self._deadlines.commit if timeout is None else timeout)
         several, losses = len(self._peers.links) > 1, 0
         while True:
             left = until - self._clock.monotonic()

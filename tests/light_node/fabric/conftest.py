@@ -233,6 +233,8 @@ class FakePeer:
     seeks: list[tuple[str, orderer_pb2.SeekInfo]] = field(default_factory=list)
     deliver_answers: list[bytes] = field(default_factory=list)
     hold_deliver: bool = False
+    mute: bool = False
+    """Whether the stream of filtered blocks keeps silent about commits."""
     stopping: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
@@ -249,6 +251,7 @@ class FakePeer:
             methods.CHAINCODE_EVENTS: self._events,
             methods.PEER_DELIVER: lambda r, c: self._deliver("peer", r, c),
             methods.ORDERER_DELIVER: lambda r, c: self._deliver("orderer", r, c),
+            methods.PEER_DELIVER_FILTERED: self._filtered,
         }
         raw = (methods.PEER_DELIVER, methods.ORDERER_DELIVER)
         self._server.add_generic_rpc_handlers(methods.service_handlers(behaviours, raw=raw))
@@ -360,6 +363,28 @@ class FakePeer:
             yield from self.deliver_answers
             if self.hold_deliver:
                 self._hold(context)
+
+    def _filtered(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
+        """Send an empty block, then one of its own for whatever commits from now on."""
+        payload = common_pb2.Payload.FromString(next(requests).payload)
+        self.seeks.append(("filtered", orderer_pb2.SeekInfo.FromString(payload.data)))
+        with self.changed:
+            sent = set(self.statuses)
+        self._play("filtered", context)
+        yield peer_pb2.DeliverResponse(filtered_block=peer_pb2.FilteredBlock(channel_id=CHANNEL))
+        while context.is_active() and not self.stopping.is_set():
+            with self.changed:
+                new = {key: value for key, value in self.statuses.items() if key not in sent}
+                if not new:
+                    self.changed.wait(0.02)
+            sent |= new.keys()
+            for key, (code, block) in () if self.mute else new.items():
+                ended = peer_pb2.FilteredTransaction(txid=key, tx_validation_code=code)
+                yield peer_pb2.DeliverResponse(
+                    filtered_block=peer_pb2.FilteredBlock(
+                        channel_id=CHANNEL, number=block, filtered_transactions=[ended]
+                    )
+                )
 
     def _hold(self, context: grpc.ServicerContext) -> None:
         while context.is_active() and not self.stopping.is_set():
