@@ -58,16 +58,23 @@ class AccessControl:
                 f"peer time {self.now().isoformat()}"
             )
 
+    def not_after(self, creator: bytes) -> datetime | None:
+        """Return when the certificate of ``creator`` expires, None if it cannot be read."""
+        try:
+            return self.config.msps.parse(creator).certificate.not_after
+        except MspError:
+            return None
+
+    def is_over(self, not_after: datetime | None) -> bool:
+        """Tell whether that time has passed; None never does."""
+        return not_after is not None and self.now() > not_after
+
     def check_expiry(self, creator: bytes, what: str) -> None:
         """``ExpiredIdentityError`` if the certificate of ``creator`` has expired.
 
         An unreadable identity passes here, as in Fabric: the checks after this one refuse it.
         """
-        try:
-            not_after = self.config.msps.parse(creator).certificate.not_after
-        except MspError:
-            return
-        if self.now() > not_after:
+        if self.is_over(self.not_after(creator)):
             raise ExpiredIdentityError(f"{what} client identity expired")
 
     def identity(self, creator: bytes, message: bytes, signature: bytes) -> Identity:

@@ -4,8 +4,9 @@ Blocks go out as the bytes a view gives: ``DeliverResponse`` is written by hand 
 fields on which both services' responses agree (1.3).
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 from google.protobuf.message import DecodeError
 
@@ -23,6 +24,8 @@ _FOREVER = 2**64 - 1
 
 BlockWriter = Callable[[int, bool], bytes]
 """(block number, header only) → serialized DeliverResponse."""
+Send = Callable[[bytes], Awaitable[None]]
+"""Gives a serialized DeliverResponse to the client; returns when there is room for the next."""
 
 
 class SeekRefused(Exception):
@@ -37,11 +40,13 @@ class SeekRefused(Exception):
 class Seek:
     """What a client asked for: blocks ``start`` to ``stop``, both included.
 
-    ``config`` is the configuration under which it was let in.
+    ``config`` is the configuration under which it was let in, ``not_after`` when its certificate
+    expires, None where nobody can tell.
     """
 
     header: EnvelopeHeader
     config: ChannelConfig
+    not_after: datetime | None
     start: int
     stop: int
     wait: bool
@@ -73,6 +78,7 @@ class SeekReader:
         return Seek(
             header=header,
             config=self._access.config,
+            not_after=self._access.not_after(header.creator),
             start=start,
             stop=self._stop(info, start),
             wait=info.behavior == orderer_pb2.SeekInfo.BLOCK_UNTIL_READY,
@@ -86,7 +92,8 @@ class SeekReader:
         """
         if self._access.config is not seek.config:
             self._check_access(seek.header)
-        self._check_expiry(seek.header)
+        if self._access.is_over(seek.not_after):
+            raise SeekRefused(common_pb2.FORBIDDEN)
 
     def _check_access(self, header: EnvelopeHeader) -> None:
         self._check_expiry(header)
@@ -133,39 +140,40 @@ async def deliver(
     view: NodeView,
     reader: SeekReader,
     write: BlockWriter,
-) -> AsyncIterator[bytes]:
+    send: Send,
+) -> None:
     """Answer seeks one after the other; a status other than SUCCESS ends the stream."""
     async for envelope in requests:
         try:
             seek = reader.read(envelope)
             number = seek.start
             while number <= view.last(seek.stop):
-                if number >= view.height and not seek.wait:
-                    raise SeekRefused(common_pb2.NOT_FOUND)
-                await view.wait_for(number)
+                if number >= view.height:
+                    if not seek.wait:
+                        raise SeekRefused(common_pb2.NOT_FOUND)
+                    await view.wait_for(number)
                 reader.check_again(seek)
-                await view.pace(number)
-                yield write(number, seek.header_only)
+                if not view.is_prompt:
+                    await view.pace(number)
+                await send(write(number, seek.header_only))
                 number += 1
         except SeekRefused as refusal:
-            yield _status(refusal.status)
+            await send(_status(refusal.status))
             return
-        yield _status(common_pb2.SUCCESS)
+        await send(_status(common_pb2.SUCCESS))
 
 
 def streaming(
     service: str, view: NodeView, reader: SeekReader, write: BlockWriter
-) -> Callable[[AsyncIterator[common_pb2.Envelope], Context], AsyncIterator[bytes]]:
+) -> Callable[[AsyncIterator[common_pb2.Envelope], Context], Awaitable[None]]:
     """Return a gRPC behaviour that delivers what ``write`` makes of each block."""
     limit = Limit(service, MAX_CONCURRENT)
 
-    async def handle(
-        requests: AsyncIterator[common_pb2.Envelope], context: Context
-    ) -> AsyncIterator[bytes]:
+    async def handle(requests: AsyncIterator[common_pb2.Envelope], context: Context) -> None:
         try:
             with limit:
-                async for answer in deliver(requests, view, reader, write):
-                    yield answer
+                # Written to the call: a generator in a generator costs as much as the block.
+                await deliver(requests, view, reader, write, context.write)
         except RpcFailure as failure:
             await context.abort(failure.code, failure.text)
 

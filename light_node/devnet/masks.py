@@ -100,6 +100,11 @@ class MaskedPeer(PeerView):
         """Return when this node says it has block ``number``."""
         await self.mask.wait_for(number)
 
+    @property
+    def is_prompt(self) -> bool:
+        """Whether no lie can delay an answer."""
+        return self.mask.lie is None
+
     async def pace(self, number: int) -> None:
         """Return when the answer goes out."""
         await self.mask.pace(number)
@@ -151,6 +156,11 @@ class MaskedOrderer(OrdererView):
     async def wait_for(self, number: int) -> None:
         """Return when this node says it has block ``number``."""
         await self.mask.wait_for(number)
+
+    @property
+    def is_prompt(self) -> bool:
+        """Whether no lie can delay an answer."""
+        return self.mask.lie is None
 
     async def pace(self, number: int) -> None:
         """Return when the answer goes out."""

@@ -50,6 +50,11 @@ class NodeView:
         """Return when this node has block ``number``."""
         await self._chain.wait_for(number)
 
+    @property
+    def is_prompt(self) -> bool:
+        """Whether blocks that are there go out at once, without :meth:`pace`."""
+        return True
+
     async def pace(self, number: int) -> None:
         """Return when block ``number``, which is there, may go out: at once."""
 
