@@ -8,6 +8,7 @@ trusted channel configuration, and no two organisations may share one.
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Literal, Protocol
+from weakref import WeakSet
 
 import grpc
 from cryptography.hazmat.primitives import serialization
@@ -17,7 +18,7 @@ from light_node.clock import Clock
 from light_node.fabric import crypto
 from light_node.fabric.channel_config import ChannelConfig
 from light_node.fabric.connection import connect
-from light_node.fabric.deliver import DeliverClient
+from light_node.fabric.deliver import BlockStream, DeliverClient
 from light_node.fabric.errors import Unavailable
 from light_node.fabric.identity import SigningIdentity
 from light_node.fabric.msp import MspError
@@ -92,6 +93,7 @@ class GrpcSource:
         self._lock = threading.Lock()
         self._channel: grpc.Channel | None = None
         self._client: DeliverClient | None = None
+        self._streams: WeakSet[BlockStream] = WeakSet()
         self._closed = False
 
     def newest(self) -> bytes:
@@ -105,24 +107,38 @@ class GrpcSource:
 
     def headers(self, start: int, stop: int | None = None) -> Stream:
         """Return blocks from ``start`` on, without data if the server can; endless without stop."""
-        return self._connected().blocks(start, stop, headers_only=True)
+        if stop is None:
+            return self._connected().blocks(start, headers_only=True)
+        # Many at once: worth a connection of its own, which is read with half the work.
+        with self._lock:
+            self._check_open()
+            channel = connect(self.address, self._tls_root_pem, for_one_stream=True)
+            client = DeliverClient(channel, *self._arguments, self.kind, one_stream=True)
+            stream = client.blocks(start, stop, headers_only=True)
+            self._streams.add(stream)
+        return stream
 
     def close(self) -> None:
         """End every call under way; later ones raise ``Unavailable``."""
         with self._lock:
             self._closed = True
             channel, self._channel, self._client = self._channel, None, None
+            streams = list(self._streams)
         if channel is not None:
             channel.close()
+        for stream in streams:
+            stream.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise Unavailable("the light node has been stopped")
 
     def _connected(self) -> DeliverClient:
         with self._lock:
-            if self._closed:
-                raise Unavailable("the light node has been stopped")
+            self._check_open()
             if self._client is None:
-                identity, channel_id, clock = self._arguments
                 self._channel = connect(self.address, self._tls_root_pem)
-                self._client = DeliverClient(self._channel, identity, channel_id, clock, self.kind)
+                self._client = DeliverClient(self._channel, *self._arguments, self.kind)
             return self._client
 
 

@@ -4,6 +4,7 @@ import ipaddress
 import re
 
 import grpc
+import grpc.experimental
 
 from light_node.fabric.crypto import load_certificates
 
@@ -16,13 +17,24 @@ MAX_RECONNECT_BACK_OFF_MS = 5_000  # a person waits; gRPC's two minutes are for 
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]{1,253}):([0-9]{1,5})\Z")
 
 
+LOOK_AHEAD_BYTES = 4 * 1024 * 1024
+
+
 def connect(
-    address: str, tls_root_pem: bytes | str, *, override_name: str | None = None
+    address: str,
+    tls_root_pem: bytes | str,
+    *,
+    override_name: str | None = None,
+    for_one_stream: bool = False,
 ) -> grpc.Channel:
     """Return a channel to ``address`` (``host:port``); it connects, and reconnects, by itself.
 
     ``tls_root_pem`` holds the only roots the server's certificate may chain to.
     ``override_name`` is the name in that certificate where it differs from ``address``.
+    ``for_one_stream``: what it carries is read without a thread of gRPC's between, and the server
+    sends ahead while blocks are verified. It must be ended by closing the channel and then reading
+    to the end, as :class:`~light_node.fabric.deliver.BlockStream` does: cancelling the call would
+    leave in memory what gRPC keeps for it.
     ``CryptoError`` if the PEM holds no certificate, ``ValueError`` for another form of address.
     """
     match = _ADDRESS.match(address)
@@ -42,6 +54,11 @@ def connect(
     ]
     if override_name is not None:
         options.append(("grpc.ssl_target_name_override", override_name))
+    if for_one_stream:
+        options += [
+            (grpc.experimental.ChannelOptions.SingleThreadedUnaryStream, 1),
+            ("grpc.http2.lookahead_bytes", LOOK_AHEAD_BYTES),
+        ]
     if _is_loopback(match[1]):
         options.append(("grpc.enable_http_proxy", 0))  # a proxy cannot reach this machine's devnet
     return grpc.secure_channel(address, grpc.ssl_channel_credentials(pem), options)

@@ -4,7 +4,8 @@ A block's bytes are what gets hashed and stored, so they are never parsed and wr
 the block field is cut out of the answer. Nothing is verified; that is ``light_node.chain``.
 """
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Literal
 
@@ -37,24 +38,26 @@ Start = int | Literal["newest", "oldest"]
 class BlockStream(Iterator[bytes]):
     """Serialized blocks of one seek. Close it, or use it in ``with``, when done early."""
 
-    def __init__(self, call: Any) -> None:
-        """``call`` is the gRPC call, which yields serialized DeliverResponses."""
+    def __init__(self, call: Any, end: Callable[[], object] | None = None) -> None:
+        """``call`` is the gRPC call, which yields serialized DeliverResponses.
+
+        ``end`` breaks it off, from any thread; by default its own ``cancel``.
+        """
         self._call = call
+        self._end: Callable[[], object] = end or call.cancel
         self._closed = False
+        self._reading = threading.Lock()
 
     def __next__(self) -> bytes:
         """Return the next block; ``FabricError`` if the node refuses or is lost."""
-        if self._closed:
+        with self._reading:
+            answer = self._read()
+        if self._closed:  # by another thread, which left it to this one to read to the end
+            self._let_go()
             raise StopIteration
-        try:
-            answer = next(self._call)
-        except StopIteration:
-            self._closed = True
-            raise
-        except grpc.RpcError as error:
-            if self._closed:  # by another thread, while this one waited
-                raise StopIteration from None
-            raise _from_call(error) from error
+        if answer is None:
+            self.close()
+            raise StopIteration
         try:
             status, block = split_response(answer)
             if block is not None:
@@ -67,10 +70,38 @@ class BlockStream(Iterator[bytes]):
             raise StopIteration
         raise _from_status(status)
 
+    def _read(self) -> bytes | None:
+        """Return the next answer, None at the end or when closed."""
+        try:
+            answer: bytes = next(self._call)
+        except StopIteration:
+            return None
+        except grpc.RpcError as error:
+            if self._closed:
+                return None
+            raise _from_call(error) from error
+        return answer
+
     def close(self) -> None:
         """End the stream; from another thread, too: a waiting reader then sees its end."""
         self._closed = True
-        self._call.cancel()
+        self._end()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Read a call that was broken off to its end, unless another thread is reading: it will.
+
+        One on a channel ``for_one_stream`` stays in memory until somebody does.
+        """
+        if not self._reading.acquire(blocking=False):
+            return
+        try:
+            for _ in self._call:
+                pass
+        except grpc.RpcError:
+            return
+        finally:
+            self._reading.release()
 
     def __enter__(self) -> "BlockStream":
         return self
@@ -94,10 +125,16 @@ class DeliverClient:
         channel_id: str,
         clock: Clock,
         kind: Literal["peer", "orderer"] = "peer",
+        *,
+        one_stream: bool = False,
     ) -> None:
-        """``kind`` says which service the node behind ``channel`` offers."""
+        """``kind`` says which service the node behind ``channel`` offers.
+
+        ``one_stream``: ``channel`` was made for a single stream and is closed with it.
+        """
         method = PEER_DELIVER if kind == "peer" else ORDERER_DELIVER
-        self._deliver = method.callable(channel, raw_response=True)
+        self._deliver = method.single_request(channel)
+        self._end = channel.close if one_stream else None
         self._identity = identity
         self._channel_id = channel_id
         self._clock = clock
@@ -165,7 +202,7 @@ class DeliverClient:
         )
         envelope = seek_envelope(self._identity, self._channel_id, seek, self._clock)
         try:
-            return BlockStream(self._deliver(iter((envelope,)), timeout=timeout))
+            return BlockStream(self._deliver(envelope, timeout=timeout), self._end)
         except ValueError as error:  # what grpc raises on a channel its owner has closed
             raise Unavailable("the connection was closed", stage="deliver") from error
 

@@ -50,6 +50,19 @@ class Method:
         )
         return made
 
+    def single_request(self, channel: grpc.Channel) -> Callable[..., Any]:
+        """Return the client side of a streaming method for one request and raw answers.
+
+        The same on the wire as a stream of requests that ends after the first, but without the
+        threads that gRPC keeps for those.
+        """
+        made: Callable[..., Any] = channel.unary_stream(
+            self.path,
+            request_serializer=self.request.SerializeToString,
+            response_deserializer=None,
+        )
+        return made
+
     def handler(
         self, behaviour: Callable[..., Any], *, raw_response: bool = False
     ) -> "grpc.RpcMethodHandler[Any, Any]":

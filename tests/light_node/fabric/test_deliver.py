@@ -1,5 +1,7 @@
 """Block streams: raw bytes, both content types, statuses, cancellation; and the TLS connection."""
 
+import gc
+import resource
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +16,7 @@ from light_node.clock import SystemClock
 from light_node.fabric import deliver
 from light_node.fabric.connection import connect
 from light_node.fabric.crypto import CryptoError, public_key_of, verify
-from light_node.fabric.deliver import DeliverClient, split_response
+from light_node.fabric.deliver import BlockStream, DeliverClient, split_response
 from light_node.fabric.errors import (
     AccessDenied,
     BlockNotFound,
@@ -24,6 +26,7 @@ from light_node.fabric.errors import (
     TimedOut,
     Unavailable,
 )
+from light_node.fabric.identity import SigningIdentity
 from light_node.fabric.pb import common_pb2, orderer_pb2, peer_pb2
 
 BLOCKS = Path(__file__).parents[2] / "data" / "fabric" / "bft" / "full"
@@ -46,9 +49,25 @@ def status(code: int) -> bytes:
     return peer_pb2.DeliverResponse(status=code).SerializeToString()  # type: ignore[arg-type]
 
 
-@pytest.fixture
-def client(channel: grpc.Channel, consortium: Any) -> DeliverClient:
-    return DeliverClient(channel, consortium.client, "market", SystemClock())
+class OneStreamEach(DeliverClient):
+    """Opens a channel of its own for every stream, as for catching up."""
+
+    def __init__(self, peer: Any, root_pem: bytes, identity: SigningIdentity) -> None:
+        self._peer, self._root_pem, self._own = peer, root_pem, identity
+
+    def _seek(self, *arguments: Any) -> BlockStream:
+        channel = connect(self._peer.address, self._root_pem, for_one_stream=True)
+        client = DeliverClient(channel, self._own, "market", SystemClock(), one_stream=True)
+        return client._seek(*arguments)
+
+
+@pytest.fixture(params=["shared channel", "a channel each"])
+def client(
+    request: pytest.FixtureRequest, channel: grpc.Channel, consortium: Any, peer: Any
+) -> DeliverClient:
+    if request.param == "shared channel":
+        return DeliverClient(channel, consortium.client, "market", SystemClock())
+    return OneStreamEach(peer, peer.tls.root_pem, consortium.client)
 
 
 def test_blocks_are_the_bytes_sent(client: DeliverClient, peer: Any) -> None:
@@ -174,7 +193,30 @@ def test_closing_wakes_a_waiting_reader(client: DeliverClient, peer: Any) -> Non
     assert seen == [raw_block(5)]
 
 
-def test_a_closed_channel(client: DeliverClient, channel: grpc.Channel) -> None:
+def test_closing_lets_the_call_go(client: DeliverClient, peer: Any) -> None:
+    """What gRPC keeps for a call must not outlive it: a light node runs for months."""
+    peer.deliver_answers, peer.hold_deliver = [framed(raw_block(5))] * 3, True
+
+    def break_off() -> None:
+        with client.blocks(5) as stream:
+            assert next(stream) == raw_block(5)
+
+    for _ in range(60):
+        break_off()
+    before = resident_kb()
+    for _ in range(300):
+        break_off()
+    assert resident_kb() - before < 300 * 10  # an abandoned call takes some 20
+
+
+def resident_kb() -> int:
+    gc.collect()
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() // 1024
+
+
+def test_a_closed_channel(channel: grpc.Channel, consortium: Any) -> None:
+    client = DeliverClient(channel, consortium.client, "market", SystemClock())
     channel.close()
     with pytest.raises(Unavailable, match="closed"):
         client.blocks(0)
