@@ -11,6 +11,7 @@ from light_node.clock import SystemClock
 from light_node.commandline import InputError
 from light_node.commands import network_options
 from light_node.devnet.network import PROFILE_FILE, USERS_DIRECTORY
+from light_node.fabricnet import zones
 from light_node.fabricnet.errors import FabricNetError
 from light_node.fabricnet.network import FabricNet, UpOptions
 
@@ -21,6 +22,7 @@ Fabric's programs orderer and peer (and fabric-ca-server, if it is there) are lo
 folder named by the variable FABRIC_BIN, then on PATH. All keys of all organisations lie in the
 directory: this is for trying and testing.
   FABRIC_BIN=~/fabric/bin light-node fabric up --dir D
+  light-node fabric up --dir D --channel south      # a second market zone, any time
   light-node fabric status --dir D
   light-node fabric down --dir D
 """
@@ -42,6 +44,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     up.add_argument(
         "--kv", action="store_true", help="deploy the chaincode kv too, for tests of the network"
+    )
+    up.add_argument(
+        "--channel",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a further market zone: a channel of this name on the same nodes, with the contract "
+        "(may be repeated, and given later to a network that runs)",
     )
     up.add_argument("--host", help="address a new network listens on (127.0.0.1)")
     down = _action(actions, "down", "stop every process of the network", _down)
@@ -79,7 +89,7 @@ def _up(arguments: argparse.Namespace, network: FabricNet) -> int:
     network_options.check_batch_timeout(timeout)
     network_options.check_host(arguments.host)
     bft = True if arguments.bft else False if arguments.raft else None
-    options = UpOptions(bft, timeout, arguments.kv, arguments.host)
+    options = UpOptions(bft, timeout, arguments.kv, arguments.host, tuple(arguments.channel))
 
     def say(text: str) -> None:
         if not arguments.json:
@@ -91,7 +101,8 @@ def _up(arguments: argparse.Namespace, network: FabricNet) -> int:
             {"ready": True, "profile": str(network.directory / PROFILE_FILE), **network.status()}
         )
         return commandline.GOOD
-    _print_status(network.status())
+    status = network.status()
+    _print_status(status)
     place = shlex.quote(str(network.directory))
     profile_file = shlex.quote(str(network.directory / PROFILE_FILE))
     operator = network.directory / USERS_DIRECTORY / profile.organizations[0].msp_id / "operator"
@@ -102,6 +113,9 @@ def _up(arguments: argparse.Namespace, network: FabricNet) -> int:
         f"      prosumer-wallet demo --network {place}\n"
         f"stop: light-node fabric down --dir {place}"
     )
+    for name in status["channels"][1:]:
+        zone = shlex.quote(str(zones.folder(network.directory, name)))
+        print(f"channel {name}: the same with {zone}/profile.json, or --network {zone}")
     return commandline.GOOD
 
 
@@ -140,9 +154,16 @@ def _print_status(status: dict[str, Any]) -> None:
             state = f"not running; see {process['log']}"
         else:
             parts = [f"process {pid}"]
-            if process["height"] is not None:
-                parts.append(f"{process['height']} blocks")
+            parts += _heights(process["heights"] or {})
             if process["healthy"] is not None:
                 parts.append("serving" if process["healthy"] else "not serving")
             state = ", ".join(parts)
         print(f"  {process['name']:<14} {state}")
+
+
+def _heights(found: dict[str, int | None]) -> list[str]:
+    """Return how far a node is: ``7 blocks``, of several channels ``blocks market 7 south 5``."""
+    known = {name: height for name, height in found.items() if height is not None}
+    if len(found) == 1 or not known:
+        return [f"{height} blocks" for height in known.values()]
+    return [" ".join(("blocks", *(f"{name} {height}" for name, height in known.items())))]

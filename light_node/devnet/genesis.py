@@ -44,12 +44,16 @@ class OrderingParameters:
 
 
 def genesis_block(
-    material: Material, parameters: OrderingParameters, seconds: int, nonce: bytes
+    material: Material,
+    parameters: OrderingParameters,
+    seconds: int,
+    nonce: bytes,
+    channel: str = CHANNEL,
 ) -> common_pb2.Block:
-    """Return block 0, made at POSIX time ``seconds``; unsigned, as Fabric's is (2.6)."""
+    """Return block 0 of ``channel``, made at POSIX time ``seconds``; unsigned, see 2.6."""
     config = common_pb2.Config(channel_group=_channel(material, parameters))
     channel_header = common_pb2.ChannelHeader(
-        type=common_pb2.CONFIG, version=1, channel_id=CHANNEL, tx_id=transaction_id(nonce, b"")
+        type=common_pb2.CONFIG, version=1, channel_id=channel, tx_id=transaction_id(nonce, b"")
     )
     channel_header.timestamp.seconds = seconds
     payload = common_pb2.Payload(

@@ -11,10 +11,12 @@ where ``fabric-ca-server`` is found it is the CA, elsewhere the devnet's CA is, 
 ``plan``        which process listens where; kept in the directory
 ``configs``     MSP folders, ``orderer.yaml``, ``core.yaml``, the chaincode builder
 ``processes``   starting, recognising and stopping processes by their records
-``channel``     joining orderers and peers to the channel
+``channel``     joining orderers and peers to a channel
+``zones``       the channels: the first one and further market zones
 ``lifecycle``   install, approve and commit a chaincode
 ``authority``   the organisations' certificate authorities
-``network``     up, down, status
+``status``      what runs, and how far the nodes are
+``network``     up, down
 ==============  ==================================================================
 
 It is for trying and testing: all keys of all organisations lie in one directory.

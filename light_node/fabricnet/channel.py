@@ -1,4 +1,4 @@
-"""Joining nodes to the channel, and asking how far they are (docs/fabric-protocol.md 6.5, 1.10)."""
+"""Joining nodes to a channel, and asking how far they are (docs/fabric-protocol.md 6.5, 1.10)."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,7 +6,6 @@ import grpc
 import requests
 
 from light_node.clock import Clock
-from light_node.devnet.layout import CHANNEL
 from light_node.fabric.errors import from_rpc_error
 from light_node.fabric.identity import SigningIdentity
 from light_node.fabric.methods import PROCESS_PROPOSAL
@@ -27,9 +26,12 @@ def healthy(session: requests.Session, url: str) -> bool:
         return False
 
 
-def join_orderer(session: requests.Session, admin_url: str, genesis: bytes) -> None:
-    """Join an orderer to the channel of block 0 ``genesis`` unless it has; ``FabricNetError``."""
-    if orderer_height(session, admin_url) is not None:
+def join_orderer(session: requests.Session, admin_url: str, name: str, genesis: bytes) -> None:
+    """Join an orderer to channel ``name`` of block 0 ``genesis`` unless it has.
+
+    ``FabricNetError`` if it refuses or does not answer.
+    """
+    if orderer_height(session, admin_url, name) is not None:
         return
     try:
         answer = session.post(
@@ -40,13 +42,13 @@ def join_orderer(session: requests.Session, admin_url: str, genesis: bytes) -> N
     except requests.RequestException as error:
         raise FabricNetError(f"an orderer does not answer: {error}") from error
     if answer.status_code != 201:
-        raise FabricNetError(f"an orderer refuses the channel: {answer.text.strip()[:500]}")
+        raise FabricNetError(f"an orderer refuses the channel {name}: {answer.text.strip()[:500]}")
 
 
-def orderer_height(session: requests.Session, admin_url: str) -> int | None:
-    """Return how many blocks the orderer has; None if it is not of the channel or not there."""
+def orderer_height(session: requests.Session, admin_url: str, name: str) -> int | None:
+    """Return the orderer's blocks of a channel; None if it is not of it or not there."""
     try:
-        answer = session.get(f"{admin_url}/participation/v1/channels/{CHANNEL}", timeout=5.0)
+        answer = session.get(f"{admin_url}/participation/v1/channels/{name}", timeout=5.0)
         return int(answer.json()["height"]) if answer.status_code == 200 else None
     except (requests.RequestException, ValueError, KeyError):
         return None
@@ -89,10 +91,10 @@ class PeerAdmin:
         found = peer_pb2.ChannelQueryResponse.FromString(answer.payload)
         return [info.channel_id for info in found.channels]
 
-    def join(self, genesis: bytes) -> None:
-        """Join the channel of block 0 ``genesis`` unless the peer has; ``FabricNetError``."""
-        if CHANNEL in self.channels():
+    def join(self, name: str, genesis: bytes) -> None:
+        """Join channel ``name`` of block 0 ``genesis`` unless the peer has; ``FabricNetError``."""
+        if name in self.channels():
             return
         answer = self.invoke("cscc", "JoinChain", genesis)
         if answer.status != 200:
-            raise FabricNetError(f"a peer refuses the channel: {answer.message[:500]}")
+            raise FabricNetError(f"a peer refuses the channel {name}: {answer.message[:500]}")

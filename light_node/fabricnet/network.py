@@ -10,7 +10,7 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +23,7 @@ from light_node.clock import Clock
 from light_node.contract.chaincodes import KV, MARKET
 from light_node.devnet import network as devnet_network
 from light_node.devnet.errors import DevnetError
-from light_node.devnet.layout import CHANNEL, in_use, join_address
+from light_node.devnet.layout import in_use, join_address
 from light_node.devnet.network import Network, Options
 from light_node.devnet.registry import Registry
 from light_node.devnet.store import Store
@@ -33,7 +33,7 @@ from light_node.fabric.connection import connect
 from light_node.fabric.errors import FabricError, Unavailable
 from light_node.fabric.gateway import Gateway
 from light_node.fabric.profile import CaEndpoint, NetworkProfile
-from light_node.fabricnet import authority, binaries, channel, configs, lifecycle
+from light_node.fabricnet import authority, binaries, channel, configs, lifecycle, zones
 from light_node.fabricnet.binaries import Binaries
 from light_node.fabricnet.errors import FabricNetError
 from light_node.fabricnet.plan import (
@@ -45,6 +45,8 @@ from light_node.fabricnet.plan import (
     url,
 )
 from light_node.fabricnet.processes import Command, Processes
+from light_node.fabricnet.status import network_status
+from light_node.fabricnet.zones import Zone
 
 CHAINCODE_VERSION = "1"
 _START_S = 60.0
@@ -58,12 +60,16 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class UpOptions:
-    """What ``up`` may be told; what a directory already holds wins where None."""
+    """What ``up`` may be told; what a directory already holds wins where None.
+
+    ``channels`` are further market zones to have beside the first channel and those there are.
+    """
 
     bft: bool | None = None
     batch_timeout_ms: int | None = None
     kv: bool = False
     host: str | None = None
+    channels: tuple[str, ...] = ()
 
 
 class FabricNet:
@@ -99,19 +105,23 @@ class FabricNet:
         programs = binaries.find(self._environment)
         with self._opened(options, programs) as (opened, store, plan):
             self._check_ports(opened, plan)
-            genesis = devnet_network.genesis_bytes(opened.genesis)
             self._write_users(opened, store)
+            made = zones.prepare(
+                opened, plan.zones, _capability(programs), self._clock.now(), secrets.token_bytes
+            )
             say(f"Fabric {programs.release}: starting {len(plan.orderers)} orderers …")
-            self._start_orderers(opened, plan, programs, genesis)
+            self._start_orderers(opened, plan, programs, made)
             say(f"starting {len(plan.peers)} peers …")
-            self._start_peers(opened, plan, programs, genesis)
+            self._start_peers(opened, plan, programs, made)
             say(f"starting CAs ({'Fabric CA' if plan.fabric_ca else 'the devnet’s'}) …")
             self._start_cas(opened, plan, programs)
-            for name in plan.chaincodes:
-                say(f"deploying the chaincode {name} …")
-                self._deploy(opened, plan, name, genesis)
+            for zone in made:
+                for name in plan.chaincodes:
+                    say(f"deploying the chaincode {name} on the channel {zone.name} …")
+                    self._deploy(opened, plan, name, zone)
             profile = self._profile(opened, plan)
-            profile.save(self.directory / devnet_network.PROFILE_FILE)
+            for zone in made:
+                zones.profile(profile, zone).save(zone.directory / devnet_network.PROFILE_FILE)
         return profile
 
     @contextmanager
@@ -120,6 +130,7 @@ class FabricNet:
     ) -> Iterator[tuple[Network, Store, Plan]]:
         """Open the directory, made if it is new."""
         known = Plan.load(self.directory) if (self.directory / FILE_NAME).exists() else None
+        wanted_zones = zones.check_names(options.channels)
         bft = programs.knows_bft if options.bft is None else options.bft
         if bft and not programs.knows_bft:
             raise FabricNetError(f"Fabric {programs.release} has no BFT ordering: use --raft")
@@ -133,7 +144,7 @@ class FabricNet:
             base_port=None if known else 0,
             raft=known is None and not bft,
             batch_timeout_ms=options.batch_timeout_ms,
-            channel_capability="V3_0" if programs.knows_bft else "V2_0",
+            channel_capability=_capability(programs),
         )
         try:
             store = Store.open(self.directory / "keys")
@@ -154,7 +165,8 @@ class FabricNet:
                 fabric_ca=programs.ca_server is not None,
                 kv=options.kv,
             )
-            if known is None:
+            plan = replace(plan, zones=tuple(dict.fromkeys((*plan.zones, *wanted_zones))))
+            if plan != known:
                 plan.save(self.directory)
             yield opened, store, plan
         except DevnetError as error:
@@ -175,7 +187,7 @@ class FabricNet:
             )
 
     def _start_orderers(
-        self, opened: Network, plan: Plan, programs: Binaries, genesis: bytes
+        self, opened: Network, plan: Plan, programs: Binaries, made: Sequence[Zone]
     ) -> None:
         host = opened.layout.host
         members = list(zip(opened.material.orderers, plan.orderers, strict=True))
@@ -187,9 +199,13 @@ class FabricNet:
         for member, ports in members:
             self._wait_healthy(member.node.name, url(host, ports.operations, "/healthz"))
             self._wait(member.node.name, functools.partial(self._listens, host, ports.admin))
-            channel.join_orderer(self._http, url(host, ports.admin), genesis)
+            for zone in made:
+                admin = url(host, ports.admin)
+                channel.join_orderer(self._http, admin, zone.name, zone.genesis)
 
-    def _start_peers(self, opened: Network, plan: Plan, programs: Binaries, genesis: bytes) -> None:
+    def _start_peers(
+        self, opened: Network, plan: Plan, programs: Binaries, made: Sequence[Zone]
+    ) -> None:
         host = opened.layout.host
         builder = self.directory / "nodes" / "builder"
         configs.write_builder(builder)
@@ -206,7 +222,8 @@ class FabricNet:
             # Its operations answer some time before its gRPC services do.
             self._wait(name, functools.partial(self._peer_answers, opened, index))
             with self._peer_admin(opened, index) as admin:
-                admin.join(genesis)
+                for zone in made:
+                    admin.join(zone.name, zone.genesis)
 
     def _write_users(self, opened: Network, store: Store) -> None:
         registry = Registry(store, secrets.token_bytes)
@@ -240,7 +257,7 @@ class FabricNet:
             name = f"ca.{member.node.organization}"
             self._wait(name, functools.partial(self._listens, opened.layout.host, port))
 
-    def _deploy(self, opened: Network, plan: Plan, name: str, genesis: bytes) -> None:
+    def _deploy(self, opened: Network, plan: Plan, name: str, zone: Zone) -> None:
         host = opened.layout.host
         servers = [server for server in plan.chaincode_servers if server.chaincode == name]
         packages = [self._package(opened, server) for server in servers]
@@ -249,7 +266,7 @@ class FabricNet:
         for server in servers:
             process = server_name(server, opened.layout.peers)
             self._wait_healthy(process, url(host, server.operations, "/healthz"))
-        config = ChannelConfig.from_block(genesis)
+        config = ChannelConfig.from_block(zone.genesis)
         with ExitStack() as resources:
             members = []
             for server, (package, package_id) in zip(servers, packages, strict=True):
@@ -267,8 +284,8 @@ class FabricNet:
                         line,
                         admin,
                         channel.PeerAdmin(line, admin, self._clock, secrets.token_bytes),
-                        Gateway(line, admin, CHANNEL, self._clock, policy=own),
-                        Gateway(line, admin, CHANNEL, self._clock, policy=together),
+                        Gateway(line, admin, zone.name, self._clock, policy=own),
+                        Gateway(line, admin, zone.name, self._clock, policy=together),
                         package,
                         package_id,
                     )
@@ -276,7 +293,7 @@ class FabricNet:
             lifecycle.deploy(name, CHAINCODE_VERSION, members, _DEPLOY_S)
             policy = endorsement.by_reference(config)
             for member in members:
-                gateway = Gateway(member.line, member.admin, CHANNEL, self._clock, policy=policy)
+                gateway = Gateway(member.line, member.admin, zone.name, self._clock, policy=policy)
                 lifecycle.await_endorsers(gateway, name, _PROBES[name], _DEPLOY_S)
 
     def _package(self, opened: Network, server: ChaincodeServerPorts) -> tuple[bytes, str]:
@@ -367,37 +384,7 @@ class FabricNet:
 
     def status(self) -> dict[str, Any]:
         """Return what runs, and how far the nodes are; ``FabricNetError`` without a network."""
-        plan = Plan.load(self.directory)
-        profile = NetworkProfile.load(self.directory / devnet_network.PROFILE_FILE)
-        host = profile.organizations[0].peers[0].address.rpartition(":")[0]
-        heights: dict[str, int | None] = {}
-        for organization in profile.organizations:
-            heights[organization.peers[0].name] = self._peer_height(profile, organization.msp_id)
-        for number, ports in enumerate(plan.orderers, start=1):
-            admin = url(host, ports.admin)
-            heights[f"orderer{number}"] = channel.orderer_height(self._http, admin)
-        healthy = {
-            f"{server.chaincode}.org{server.peer + 1}": channel.healthy(
-                self._http, url(host, server.operations, "/healthz")
-            )
-            for server in plan.chaincode_servers
-        }
-        names = sorted({*self.processes.names(), *heights, *healthy})
-        return {
-            "directory": str(self.directory),
-            "release": plan.release,
-            "ordering": "bft" if profile.orderers[0].consenter_id is not None else "raft",
-            "processes": [
-                {
-                    "name": name,
-                    "pid": self.processes.pid(name),
-                    "height": heights.get(name),
-                    "healthy": healthy.get(name),
-                    "log": str(self.processes.log(name)),
-                }
-                for name in names
-            ],
-        }
+        return network_status(self.directory, self.processes, self._http, self._clock)
 
     def serve_ca(self, announce: Callable[[], None]) -> None:
         """Serve the devnet's CAs for this network until told to stop (a process of ``up``)."""
@@ -417,18 +404,10 @@ class FabricNet:
         except DevnetError as error:
             raise FabricNetError(str(error)) from error
 
-    def _peer_height(self, profile: NetworkProfile, msp_id: str) -> int | None:
-        peer = profile.organization(msp_id).peers[0]
-        if self.processes.pid(peer.name) is None:
-            return None
-        line = connect(peer.address, peer.tls_root_pem)
-        try:
-            reader = devnet_network.load_user(self.directory, msp_id, "reader")
-            return Gateway(line, reader, profile.channel, self._clock).height()
-        except (FabricError, OSError, ValueError):
-            return None  # shown as unknown: it starts, or hangs; its log says which
-        finally:
-            line.close()
+
+def _capability(programs: Binaries) -> str:
+    """Return the channel capability that the nodes of a release know."""
+    return "V3_0" if programs.knows_bft else "V2_0"
 
 
 def _listeners(opened: Network, plan: Plan) -> Iterator[tuple[str, int]]:

@@ -43,7 +43,10 @@ class ChaincodeServerPorts:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The processes of a network; ``release`` is the Fabric it was made with."""
+    """The processes of a network; ``release`` is the Fabric it was made with.
+
+    ``zones`` are the channels beside the first one, in the order in which they were added.
+    """
 
     release: str
     fabric_ca: bool
@@ -51,6 +54,7 @@ class Plan:
     orderers: tuple[OrdererPorts, ...]
     chaincode_servers: tuple[ChaincodeServerPorts, ...]
     ca_ports: tuple[int, ...]
+    zones: tuple[str, ...] = ()
 
     @property
     def chaincodes(self) -> tuple[str, ...]:
@@ -118,4 +122,6 @@ def _read(value: Any) -> Plan:
         tuple(OrdererPorts(**item) for item in jsonio.array(fields, "orderers")),
         tuple(ChaincodeServerPorts(**item) for item in jsonio.array(fields, "chaincode_servers")),
         tuple(int(port) for port in jsonio.array(fields, "ca_ports")),
+        # Networks made before there could be several have none.
+        tuple(str(name) for name in fields.get("zones", ())),
     )

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 from light_node.clock import Clock, MarketTime
@@ -218,7 +219,8 @@ class TradingDay:
 
     def _running_network(self, directory: Path) -> Ground:
         """Trade on a network that runs, on its first day from the one asked for that is free."""
-        suffix = f"-{int(self.clock.now().timestamp()):x}"
+        # Not the time: days of two market zones may begin at once, and their CA is the same.
+        suffix = f"-{token_hex(4)}"
         ground = Ground.of_directory(directory, suffix)
         reader = read_identity(ground.operator)
         day = ground.free_day(self.options.day, self.settings.zone_info, reader, self.clock)
