@@ -3,14 +3,16 @@
 Nodes are asked here that may not answer, so nothing of this holds the lock while it asks.
 """
 
-from light_node.chain import dissent, errors
+from light_node.chain import branch, dissent, errors
+from light_node.chain.branch import Branch, Unsigned
 from light_node.chain.disclosure import disclosed, signed_otherwise
-from light_node.chain.divergence import first_divergence
+from light_node.chain.divergence import branch_of, first_divergence
 from light_node.chain.shared import Shared
+from light_node.chain.sources import Stream
 from light_node.chain.status import PeerState
 from light_node.chain.tracker import Tracker
 from light_node.chain.witnesses import in_words
-from light_node.fabric.block import Block
+from light_node.fabric.block import Block, without_data
 from light_node.fabric.errors import FabricError
 
 _MOST_EXAMINED = 64
@@ -46,9 +48,10 @@ class Conflicts:
     # -- histories ------------------------------------------------------------------------------
 
     def is_fork(self, tracker: Tracker, claim: Elsewhere) -> bool:
-        """Find where a source's history leaves ours; stop everything if it is signed there.
+        """Find where a source's history leaves ours; stop everything if it is signed from there on.
 
-        Else its source is in quarantine for what it showed.
+        That is the first block that differs, or a later one that rests on it. Else its source is
+        in quarantine for what it showed, and a record of that is kept.
         """
         shared, found = self._shared, claim.signed
         try:
@@ -56,18 +59,42 @@ class Conflicts:
                 found = first_divergence(tracker.source, self._store, claim.number)
                 if found is None:
                     raise claim.error
-        except (FabricError, errors.VerificationError) as error:
+            block, raw = found
+            theirs = self._branch(tracker, block, raw, claim)
+            if isinstance(theirs, Unsigned):
+                shared.recorder.keep_record(raw, theirs.last, tracker.source)
+                raise claim.error
+        except (FabricError, errors.ChainError) as error:
             said = error if claim.signed else claim.error
             shared.set_state(tracker, PeerState.DISAGREES, str(said))
             return False
-        block, raw = found
         ours = self._store.hash(block.number) or b""
         fork = errors.Fork(block.number, ours, block.hash, tracker.source.organization)
         with shared.changed:
             shared.keep(tracker, block.number, ours, raw, str(fork))
         if shared.halt(fork, tracker):
-            self._collect_evidence(tracker, block.number, raw)
+            self._collect_evidence(tracker, raw, theirs)
         return True
+
+    def _branch(
+        self, tracker: Tracker, block: Block, raw: bytes, claim: Elsewhere
+    ) -> Branch | Unsigned:
+        """Return what stands for ``block``, the first that is not ours of a source's history."""
+        config = self._store.config_before(block.number)
+        if config is not None and branch.is_signed(config, block, block.number):
+            return Branch(without_data(raw))
+        self._shared.set_state(tracker, PeerState.DISAGREES, str(claim.error))
+
+        def reading(stream: Stream) -> None:
+            tracker.stream = stream
+            if self._shared.stopping.is_set() or tracker.quarantined:
+                stream.close()
+
+        signed_at = claim.signed[0].number if claim.signed is not None else None
+        try:
+            return branch_of(tracker.source, self._store, block.number, signed_at, reading)
+        finally:
+            tracker.stream = None
 
     def _follows(self, block: Block) -> bool:
         return block.previous_hash == self._store.hash(block.number - 1)
@@ -91,22 +118,23 @@ class Conflicts:
             number = error.index
             change = errors.HiddenChange(number, self._store.hash(number) or b"")
             if shared.halt(change, None):
-                self._collect_evidence(tracker, number, hidden, ours_is_false=True)
+                found = Branch(without_data(hidden))
+                self._collect_evidence(tracker, hidden, found, ours_is_false=True)
                 with shared.changed:
                     self._store.drop_from(number)
             return True
         shared.set_state(tracker, PeerState.DISAGREES, str(error))
         if false is not None:
-            self._collect_evidence(tracker, number, false)
+            self._collect_evidence(tracker, false, Branch(without_data(false)))
         return tracker.quarantined
 
     def _collect_evidence(
-        self, tracker: Tracker, number: int, theirs: bytes, *, ours_is_false: bool = False
+        self, tracker: Tracker, first: bytes, theirs: Branch, *, ours_is_false: bool = False
     ) -> None:
         shared = self._shared
         others = [t.source for t in shared.trackers if t is not tracker and not t.quarantined]
         found = shared.recorder.keep_fork(
-            number, theirs, tracker.source, others, ours_is_false=ours_is_false
+            first, theirs, tracker.source, others, ours_is_false=ours_is_false
         )
         with shared.changed:
             shared.evidence = found.evidence

@@ -17,6 +17,7 @@ _REPLACED = {
     "skip": r"\d{20}\.part",
     "conflicts": r"\d{10,20}-.*\.json",
     "evidence": r"\d{10,20}-.*\.json",
+    "records": r"\d{10,20}-.*\.json",
 }
 _ADVICE = {
     errno.ENOSPC: "free some space",

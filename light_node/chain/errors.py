@@ -234,7 +234,7 @@ class TrustRootExpired(TrustRootError):
 
 
 class Fork(ChainError):
-    """Two headers of one number, both signed as the channel requires (or one signed, one linked).
+    """Two headers of one number, signatures standing for both: their own, or later ones'.
 
     ``ours`` and ``theirs`` are the block hashes, ``organization`` showed the second one.
     """
@@ -242,8 +242,8 @@ class Fork(ChainError):
     def __init__(self, number: int, ours: bytes, theirs: bytes, organization: str) -> None:
         super().__init__(
             f"two histories: block {number} is {short(ours)}… here and {short(theirs)}… at "
-            f"{organization}, and both are signed. Verification has stopped; ask the operators of "
-            "both organisations"
+            f"{organization}, and orderers signed both. Verification has stopped; ask the "
+            "operators of both organisations"
         )
         self.number = number
         self.ours = ours

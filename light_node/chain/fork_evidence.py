@@ -3,19 +3,24 @@
 Either two successors of one block: two histories. Or one header with two last-config indices: the
 index says which configuration is in force, and a false one hides a configuration block from who
 gets headers alone. Both versions are put into a file with the configurations under which they
-verify. Whoever trusts the same first configuration can check it without a network; who signed both
-is named by the signatures. Which node showed which version (``witnesses``) is the reporter's word:
-the reporter's signature says who saw it when; the proof does not rest on it.
+verify. Where the first block of a history is unsigned, a later one that is signed stands for it by
+the hash links between (:mod:`light_node.chain.branch`). Whoever trusts the same first configuration
+can check it without a network; who signed both is named by the signatures. Which node showed which
+version (``witnesses``) is the reporter's word: the reporter's signature says who saw it when; the
+proof does not rest on it.
 
-Format (canonical JSON, bytes in Base64; ``docs/light-node.md``): ``version`` 2, ``kind``,
+Format (canonical JSON, bytes in Base64; ``docs/light-node.md``): ``version`` 2 or 3, ``kind``,
 ``channel``, ``trust_root`` and ``configs`` (configuration blocks), ``ours``, ``theirs`` (blocks
 without data, but for configuration blocks), ``organization`` and ``address`` of the source that
 showed ``theirs``, ``seen_at`` (ISO 8601), ``witnesses`` (absent from version 1), ``reporter``
-(serialized identity), ``signature`` over the canonical JSON of all else.
+(serialized identity), ``signature`` over the canonical JSON of all else. Version 3, where a first
+block is unsigned, has also ``parent``, the hash of the last common block, and ``ours_before``,
+``theirs_before``: the data hashes of the blocks before ``ours`` and ``theirs``, from the first that
+differs on.
 """
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,11 +28,12 @@ from typing import Any
 from cryptography.x509.oid import NameOID
 
 from light_node import files, jsonio
-from light_node.chain import disk, errors, trust, verify
+from light_node.chain import branch, disk, errors, trust, verify
+from light_node.chain.branch import Branch
 from light_node.chain.proof import MAX_CONFIGS, decode, follow
 from light_node.chain.trust import TrustRoot
 from light_node.chain.witnesses import SHOWS, Witness, same_version
-from light_node.fabric.block import MAX_BLOCK_BYTES, Block
+from light_node.fabric.block import HASH_BYTES, MAX_BLOCK_BYTES, Block
 from light_node.fabric.channel_config import ChannelConfig
 from light_node.fabric.identity import SigningIdentity
 from light_node.fabric.msp import Identity, MspError
@@ -37,12 +43,18 @@ FOLDER = "evidence"
 MAX_FILES = 100
 MAX_BYTES = 512 * 1024 * 1024
 MAX_FILE_BYTES = 2 * MAX_BLOCK_BYTES
-_MAX_SIGNATURE_BYTES = 1024
-_MAX_IDENTITY_BYTES = 64 * 1024
+MAX_SIGNATURE_BYTES = 1024
+MAX_IDENTITY_BYTES = 64 * 1024
 _FIELDS = frozenset(
     ("version", "kind", "channel", "trust_root", "configs", "ours", "theirs", "organization",
      "address", "seen_at", "reporter", "signature")
 )  # fmt: skip
+_OF_BRANCHES = frozenset(("parent", "ours_before", "theirs_before"))
+_FIELDS_BY_VERSION = {
+    1: _FIELDS,
+    2: _FIELDS | {"witnesses"},
+    3: _FIELDS | {"witnesses"} | _OF_BRANCHES,
+}
 _MAX_WITNESSES = 1000
 
 
@@ -50,7 +62,8 @@ _MAX_WITNESSES = 1000
 class ForkEvidence:
     """What the file holds; nothing in it is believed before :func:`check`.
 
-    ``witnesses`` is None in a file of version 1.
+    ``witnesses`` is None in a file of version 1. ``parent`` is empty before version 3, where
+    ``ours`` and ``theirs`` are the first blocks that differ.
     """
 
     channel: str
@@ -64,6 +77,9 @@ class ForkEvidence:
     reporter: bytes = b""
     signature: bytes = b""
     witnesses: tuple[Witness, ...] | None = None
+    parent: bytes = b""
+    ours_before: bytes = b""
+    theirs_before: bytes = b""
 
     @property
     def signed_bytes(self) -> bytes:
@@ -85,6 +101,11 @@ class ForkEvidence:
         told: dict[str, Any] = {"version": 1}
         if self.witnesses is not None:
             told = {"version": 2, "witnesses": [asdict(witness) for witness in self.witnesses]}
+        if self.parent:
+            told["version"] = 3
+            told["parent"] = _encode(self.parent)
+            told["ours_before"] = _encode(self.ours_before)
+            told["theirs_before"] = _encode(self.theirs_before)
         return {
             **told,
             "kind": KIND,
@@ -103,14 +124,18 @@ class ForkEvidence:
 
 @dataclass(frozen=True, slots=True)
 class ProvenFork:
-    """Two versions of a block, both signed as the channel requires, proved from a trust root.
+    """Two versions of block ``number``, both signed as the channel requires, from a trust root.
 
-    ``ours_signers`` and ``theirs_signers`` are the organisations whose orderers signed each,
-    ``double_signers`` the certificates that signed both, as "MSP id (common name)"; ``reporter``
-    is the organisation of who signed the file, "" if nobody did.
+    ``ours_hash`` and ``theirs_hash`` are their hashes. ``ours`` and ``theirs`` are the blocks whose
+    signatures stand for them: the same, or later ones that rest on them. ``ours_signers`` and
+    ``theirs_signers`` are the organisations whose orderers signed those, ``double_signers`` the
+    certificates that signed both, as "MSP id (common name)"; ``reporter`` is the organisation of
+    who signed the file, "" if nobody did.
     """
 
     number: int
+    ours_hash: bytes
+    theirs_hash: bytes
     ours: Block
     theirs: Block
     ours_signers: tuple[str, ...]
@@ -122,12 +147,27 @@ class ProvenFork:
     @property
     def same_header(self) -> bool:
         """Whether it is one header with two last-config indices, not two histories."""
-        return self.ours.hash == self.theirs.hash
+        return self.ours_hash == self.theirs_hash
 
     @property
     def both(self) -> tuple[str, ...]:
         """The organisations that signed both histories."""
         return tuple(sorted(set(self.ours_signers) & set(self.theirs_signers)))
+
+    @property
+    def ours_only(self) -> tuple[str, ...]:
+        """The organisations that signed ours alone, as far as the file shows."""
+        return tuple(sorted(set(self.ours_signers) - set(self.theirs_signers)))
+
+    @property
+    def theirs_only(self) -> tuple[str, ...]:
+        """The organisations that signed theirs alone, as far as the file shows."""
+        return tuple(sorted(set(self.theirs_signers) - set(self.ours_signers)))
+
+    def only_showed(self, witnesses: Iterable[Witness]) -> tuple[str, ...]:
+        """The organisations that showed theirs, by the reporter's word, and signed neither."""
+        shown = {witness.organization for witness in witnesses if witness.shows == "theirs"}
+        return tuple(sorted(shown.difference(self.ours_signers, self.theirs_signers)))
 
 
 def loads(raw: bytes) -> ForkEvidence:
@@ -136,10 +176,10 @@ def loads(raw: bytes) -> ForkEvidence:
         raise errors.UnusableFile(f"evidence has at most {MAX_FILE_BYTES >> 20} MiB")
     try:
         fields = jsonio.mapping(jsonio.strict_loads(raw), "evidence")
-        version = jsonio.integer(fields, "version", low=1, high=2)
+        version = jsonio.integer(fields, "version", low=1, high=3)
         if jsonio.string(fields, "kind", max_length=100) != KIND:
             raise jsonio.JsonError("this is no evidence of a fork")
-        if fields.keys() != _FIELDS | ({"witnesses"} if version == 2 else set()):
+        if fields.keys() != _FIELDS_BY_VERSION[version]:
             raise jsonio.JsonError("evidence has other fields")
         configs = jsonio.array(fields, "configs")
         if len(configs) > MAX_CONFIGS:
@@ -153,9 +193,10 @@ def loads(raw: bytes) -> ForkEvidence:
             organization=jsonio.string(fields, "organization", max_length=250),
             address=jsonio.string(fields, "address", max_length=300),
             seen_at=jsonio.string(fields, "seen_at", max_length=64),
-            reporter=decode(fields["reporter"], "reporter", _MAX_IDENTITY_BYTES),
-            signature=decode(fields["signature"], "signature", _MAX_SIGNATURE_BYTES),
-            witnesses=_witnesses(fields) if version == 2 else None,
+            reporter=decode(fields["reporter"], "reporter", MAX_IDENTITY_BYTES),
+            signature=decode(fields["signature"], "signature", MAX_SIGNATURE_BYTES),
+            witnesses=_witnesses(fields) if version > 1 else None,
+            **({name: _hashes(fields, name) for name in _OF_BRANCHES} if version > 2 else {}),
         )
     except jsonio.JsonError as error:
         raise errors.UnusableFile(str(error)) from error
@@ -173,20 +214,25 @@ def check(evidence: ForkEvidence, root: TrustRoot | None = None) -> ProvenFork:
         raise errors.NotVerified(f"the evidence is of channel {evidence.channel!a}")
     config = follow(root.config, evidence.configs)
     ours, theirs = verify.parse(evidence.ours), verify.parse(evidence.theirs)
-    if not contradict(ours, theirs):
+    number, hashes = ours.number, (ours.hash, theirs.hash)
+    if evidence.parent:
+        number, hashes = _parting(evidence, ours, theirs)
+    elif not contradict(ours, theirs):
         raise errors.NotVerified("the two blocks do not contradict each other")
     ours_signers, theirs_signers = (
-        _signers(config, block, index_is_at_issue=ours.hash == theirs.hash)
+        _signers(config, block, number, index_is_at_issue=hashes[0] == hashes[1])
         for block in (ours, theirs)
     )
     return ProvenFork(
-        number=ours.number,
+        number=number,
+        ours_hash=hashes[0],
+        theirs_hash=hashes[1],
         ours=ours,
         theirs=theirs,
         ours_signers=_organizations(ours_signers),
         theirs_signers=_organizations(theirs_signers),
         double_signers=tuple(
-            sorted(_name(ours_signers[key]) for key in ours_signers.keys() & theirs_signers.keys())
+            sorted(name(ours_signers[key]) for key in ours_signers.keys() & theirs_signers.keys())
         ),
         reporter=_reporter(config, evidence),
         trust_root=root,
@@ -205,14 +251,32 @@ def contradict(ours: Block, theirs: Block) -> bool:
     return not same_version(ours, theirs)
 
 
+def _parting(evidence: ForkEvidence, ours: Block, theirs: Block) -> tuple[int, tuple[bytes, bytes]]:
+    """Return number and hashes of the first blocks of two branches after one predecessor."""
+    branches = (
+        Branch(evidence.ours, evidence.ours_before),
+        Branch(evidence.theirs, evidence.theirs_before),
+    )
+    number = branches[0].first_number(ours)
+    one, other = (branch.first_hash(b, evidence.parent) for b in branches)
+    if number != branches[1].first_number(theirs) or one == other:
+        raise errors.NotVerified("the two histories do not part there")
+    return number, (one, other)
+
+
+def file_name(number: int, organization: str) -> str:
+    """Return the name of a file about what an organisation showed for block ``number``."""
+    plain = "".join(c if c.isalnum() else "-" for c in organization)[:60]
+    return f"{number:010}-{plain}.json"
+
+
 def keep(directory: Path, evidence: ForkEvidence, number: int) -> Path | None:
     """Write evidence below ``directory``; None when a bound of files or bytes is reached.
 
     ``OSError`` if the disk refuses. The same case is written once.
     """
     folder = directory / FOLDER
-    name = "".join(c if c.isalnum() else "-" for c in evidence.organization)[:60]
-    path = folder / f"{number:010}-{name}.json"
+    path = folder / file_name(number, evidence.organization)
     if path.exists():
         return path
     data = evidence.dumps()
@@ -226,33 +290,40 @@ def _reporter(config: ChannelConfig, evidence: ForkEvidence) -> str:
     """Return the organisation of who signed, "" if nobody did; ``NotVerified`` if wrongly."""
     if not evidence.reporter and not evidence.signature:
         return ""
+    return reporter(config, evidence.reporter, evidence.signature, evidence.signed_bytes).msp_id
+
+
+def reporter(config: ChannelConfig, serialized: bytes, signature: bytes, signed: bytes) -> Identity:
+    """Return who signed a file; ``NotVerified`` if nobody of the channel, or wrongly."""
     try:
-        identity = config.msps.deserialize(evidence.reporter)
+        identity = config.msps.deserialize(serialized)
     except MspError as error:
         raise errors.NotVerified(f"the reporter is not of this channel: {error}") from error
-    if not identity.verify(evidence.signed_bytes, evidence.signature):
+    if not identity.verify(signed, signature):
         raise errors.NotVerified("the reporter's signature is wrong: the file was altered")
-    return identity.msp_id
+    return identity
 
 
 def _signers(
-    config: ChannelConfig, block: Block, *, index_is_at_issue: bool
+    config: ChannelConfig, block: Block, first: int, *, index_is_at_issue: bool
 ) -> dict[tuple[str, str], Identity]:
     if index_is_at_issue:
         verify.verify_data(block)
+        found = verify.verify_attestation(config, block)
     else:
-        verify.verify_alone(config, block)
-    return {identity.key: identity for identity in verify.verify_attestation(config, block)}
+        found = branch.signers(config, block, first)
+    return {identity.key: identity for identity in found}
 
 
 def _organizations(signers: Mapping[tuple[str, str], Identity]) -> tuple[str, ...]:
     return tuple(sorted({identity.msp_id for identity in signers.values()}))
 
 
-def _name(identity: Identity) -> str:
+def name(identity: Identity) -> str:
+    """Return who that is, as "MSP id (common name)"."""
     names = identity.certificate.parsed.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    name = str(names[0].value) if names else identity.id[:16]
-    return f"{identity.msp_id} ({name})"
+    common = str(names[0].value) if names else identity.id[:16]
+    return f"{identity.msp_id} ({common})"
 
 
 def _witnesses(fields: dict[str, Any]) -> tuple[Witness, ...]:
@@ -269,6 +340,14 @@ def _witnesses(fields: dict[str, Any]) -> tuple[Witness, ...]:
         address = jsonio.string(told, "address", max_length=300)
         found.append(Witness(organization, address, shows))
     return tuple(found)
+
+
+def _hashes(fields: dict[str, Any], name: str) -> bytes:
+    most = HASH_BYTES * (1 if name == "parent" else branch.MAX_BLOCKS)
+    found = decode(fields[name], name, most)
+    if len(found) % HASH_BYTES or (name == "parent" and not found):
+        raise jsonio.JsonError(f'"{name}" must hold hashes of {HASH_BYTES} bytes')
+    return found
 
 
 def _encode(raw: bytes) -> str:

@@ -127,7 +127,9 @@ class Intake:
             return  # it cannot even be read
         block, raw = found
         self._shared.keep(tracker, block.number, None, raw, str(error))
-        if isinstance(error, errors.BrokenLink) and block.number == state.height:
+        # A header that nobody signed is refused for that, before its link is looked at.
+        leaves = block.number == state.height and block.previous_hash != state.hash
+        if leaves and isinstance(error, errors.BrokenLink | errors.AttestationFailed):
             signed = _is_attested(state.config, block)
             raise Elsewhere(state.number, (block, raw) if signed else None, error) from error
 

@@ -6,7 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from light_node.chain import dissent, errors, evidence, parting, quarantine, verify, witnesses
+from light_node.chain import (
+    dissent,
+    divergence,
+    errors,
+    evidence,
+    parting,
+    quarantine,
+    verify,
+    witnesses,
+)
+from light_node.chain.branch import Branch
 from light_node.chain.sources import Source
 from light_node.chain.store import HeaderStore
 from light_node.chain.trust import TrustRoot
@@ -97,8 +107,8 @@ class Recorder:
 
     def keep_fork(
         self,
-        number: int,
         theirs: bytes,
+        found: Branch,
         shown_by: Source,
         others: Sequence[Source],
         *,
@@ -106,20 +116,25 @@ class Recorder:
     ) -> Attributed:
         """Keep both signed versions for others to check; quarantine who lies, for good.
 
-        That is whose orderers are proved to have signed both: their word counts no more. And who
+        ``theirs`` is the first block that differs, ``found`` what stands for it. In quarantine are
+        those whose orderers are proved to have signed both: their word counts no more. And who
         shows ours where that is proved to be false; else the minority of the other organisations
         asked; without one, the organisation that showed the second version, for either may be
         right.
         """
-        block, ours = verify.parse(theirs), self._store.hash(number) or b""
-        header = self._store.header(number)
+        block = verify.parse(theirs)
+        number, ours = block.number, self._store.hash(block.number) or b""
+        header, asked = self._store.header(number), (shown_by, *others)
         our_version = (ours, header.config if header is not None else self._store.first)
-        their_version = (block.hash, verify.last_config(block) or 0)
-        testimony = witnesses.ask(number, our_version, their_version, (shown_by, *others))
+        testimony = witnesses.ask(number, our_version, witnesses.version_of(block), asked)
         seen_at = self._clock.now()
+        our_branch = parting.first_of_ours(self._store, number, testimony.ours)
+        if our_branch is None and block.hash != ours:
+            showing = testimony.sources(asked, "ours")
+            our_branch = divergence.own_branch(showing, self._store, number, dict(self._recent))
         name, both = parting.keep(
-            self._directory, self._root, self._store, theirs, shown_by, testimony, seen_at,
-            self._reporter,
+            self._directory, self._root, self._store, number, our_branch, found, shown_by,
+            testimony, seen_at, self._reporter,
         )  # fmt: skip
         kind: quarantine.Kind = "config" if block.hash == ours else "fork"
         if ours_is_false:
@@ -130,6 +145,18 @@ class Recorder:
         for who in sorted(false.difference(both)):
             cases[who] = self.quarantine(who, number, name, kind)
         return Attributed(name, cases, testimony)
+
+    def keep_record(self, theirs: bytes, last: int, shown_by: Source) -> str:
+        """Keep the user's word that a source showed ``theirs`` and nothing signed up to ``last``.
+
+        Returns the file's name, "" where there is none.
+        """
+        if self._reporter is None:
+            return ""
+        return parting.keep_record(
+            self._directory, self._root, self._store, theirs, last, shown_by, self._clock.now(),
+            self._reporter,
+        )  # fmt: skip
 
     def quarantine(
         self, organization: str, number: int, evidence_name: str, kind: quarantine.Kind = "fork"

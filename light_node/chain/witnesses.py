@@ -41,6 +41,11 @@ class Testimony:
         """Return the organisations one of whose nodes shows that version."""
         return frozenset(w.organization for w in self.witnesses if w.shows == shows)
 
+    def sources(self, asked: Sequence[Source], shows: Shows) -> list[Source]:
+        """Return those of the sources ``asked`` that show that version; in the same order."""
+        pairs = zip(asked, self.witnesses, strict=True)
+        return [source for source, witness in pairs if witness.shows == shows]
+
     def minority(self, without: Collection[str] = ()) -> frozenset[str]:
         """Return who shows the version fewer organisations show; empty if as many show each.
 
@@ -59,7 +64,10 @@ def same_version(one: Block, other: Block) -> bool:
 
 
 def ask(
-    number: int, ours: tuple[bytes, int], theirs: tuple[bytes, int], sources: Sequence[Source]
+    number: int,
+    ours: tuple[bytes, int | None],
+    theirs: tuple[bytes, int | None],
+    sources: Sequence[Source],
 ) -> Testimony:
     """Ask every source for its copy of a block; versions are (hash, signed last-config index).
 
@@ -69,7 +77,7 @@ def ask(
     def shown(source: Source) -> tuple[Shows, bytes]:
         try:
             raw = source.block(number, headers_only=True)
-            version = _version(verify.parse(raw))
+            version = version_of(verify.parse(raw))
         except (FabricError, errors.VerificationError):
             return "nothing", b""
         return "ours" if version == ours else "theirs" if version == theirs else "another", raw
@@ -89,12 +97,16 @@ def ask(
     )
 
 
-def _version(block: Block) -> tuple[bytes, int | None]:
+def version_of(block: Block) -> tuple[bytes, int | None]:
     """Return hash and signed index; no index where the data beside it shows that it is false.
 
     A peer that passes on what its orderers signed, with the data that refutes it, hides nothing.
+    Nor is there one in a block that nobody signed, where it cannot be read.
     """
-    index = verify.last_config(block)
+    try:
+        index = verify.last_config(block)
+    except errors.MalformedBlock:
+        index = None
     is_config = block.envelopes is not None and blocks.is_config(block.envelopes)
     return block.hash, None if is_config and index != block.number else index
 

@@ -1,13 +1,23 @@
 """``light-node evidence``: what is kept of histories that contradict each other."""
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from light_node import commandline, jsonio
-from light_node.chain import errors, evidence, fork_evidence, quarantine, trust, verify
+from light_node.chain import (
+    errors,
+    evidence,
+    fork_evidence,
+    history_record,
+    quarantine,
+    trust,
+    verify,
+)
 from light_node.chain.fork_evidence import ForkEvidence, ProvenFork
+from light_node.chain.history_record import HistoryRecord, Testified
 from light_node.chain.trust import TrustRoot
 from light_node.chain.witnesses import in_words
 from light_node.commandline import InputError
@@ -41,7 +51,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Do it; exit code 1 if a check does not prove a fork."""
+    """Do it; exit code 1 if a check does not prove a fork, as a record never does."""
     if (arguments.what is None) != (arguments.action == "list"):
         raise InputError("usage: evidence list | show FILE | check FILE | release ORGANIZATION")
     if arguments.action == "list":
@@ -69,9 +79,11 @@ def _list(arguments: argparse.Namespace) -> int:
     except errors.StoreError as error:
         raise InputError(str(error)) from error
     forks = sorted((directory / fork_evidence.FOLDER).glob("*.json"))
+    records = sorted((directory / history_record.FOLDER).glob("*.json"))
     reports = sorted((directory / evidence.FOLDER).glob("*.json"))
     result = {
         "evidence": [str(path) for path in forks],
+        "records": [str(path) for path in records],
         "reports": [str(path) for path in reports],
         "quarantine": {
             name: {"number": c.number, "seen_at": c.seen_at, "evidence": c.evidence}
@@ -82,6 +94,7 @@ def _list(arguments: argparse.Namespace) -> int:
         commandline.print_json(result)
         return commandline.GOOD
     lines = [f"fork      {path}" for path in forks]
+    lines += [f"record    {path}" for path in records]
     lines += [f"report    {path}" for path in reports]
     lines += [f"{_plain(name)}: {_plain(str(case))}" for name, case in sorted(cases.items())]
     print("\n".join(lines or ["Nothing is kept: no source has shown anything that does not fit."]))
@@ -102,13 +115,16 @@ def _release(arguments: argparse.Namespace) -> int:
     return commandline.GOOD if lifted else commandline.NO
 
 
-def _load(arguments: argparse.Namespace) -> ForkEvidence:
+def _load(arguments: argparse.Namespace) -> ForkEvidence | HistoryRecord:
     raw = commandline.read_bytes(arguments.what)
+    told = _fields(raw)
     try:
+        if told.get("kind") == history_record.KIND:
+            return history_record.loads(raw)
         return fork_evidence.loads(raw)
     except errors.UnusableFile as error:
         text = f"{arguments.what}: {error}"
-        if _is_report(raw):
+        if "their_block" in told:
             text = (
                 f"{arguments.what} is a report of something that did not verify: it shows what a "
                 "source sent, and proves nothing to others"
@@ -116,23 +132,24 @@ def _load(arguments: argparse.Namespace) -> ForkEvidence:
         raise InputError(text) from error
 
 
-def _is_report(raw: bytes) -> bool:
+def _fields(raw: bytes) -> dict[str, Any]:
     try:
-        return "their_block" in jsonio.mapping(jsonio.strict_loads(raw), "a report")
+        return jsonio.mapping(jsonio.strict_loads(raw), "a file")
     except jsonio.JsonError:
-        return False
+        return {}
 
 
-def _show(arguments: argparse.Namespace, found: ForkEvidence) -> int:
+def _show(arguments: argparse.Namespace, found: ForkEvidence | HistoryRecord) -> int:
     """Print what the file says of itself, unchecked."""
     result = {
+        "kind": fork_evidence.KIND if isinstance(found, ForkEvidence) else history_record.KIND,
         "channel": found.channel,
         "organization": found.organization,
         "address": found.address,
         "seen_at": found.seen_at,
         "configurations": len(found.configs),
         "signed": bool(found.signature),
-        "witnesses": in_words(found.witnesses or ()),
+        "witnesses": in_words(found.witnesses or ()) if isinstance(found, ForkEvidence) else "",
         "checked": False,
     }
     if arguments.json:
@@ -142,7 +159,7 @@ def _show(arguments: argparse.Namespace, found: ForkEvidence) -> int:
     return commandline.GOOD
 
 
-def _check(arguments: argparse.Namespace, found: ForkEvidence) -> int:
+def _check(arguments: argparse.Namespace, found: ForkEvidence | HistoryRecord) -> int:
     root: TrustRoot | None = None
     if arguments.trust:
         try:
@@ -150,6 +167,8 @@ def _check(arguments: argparse.Namespace, found: ForkEvidence) -> int:
         except errors.TrustRootError as error:
             raise InputError(f"{arguments.trust}: {error}") from error
     try:
+        if isinstance(found, HistoryRecord):
+            return _tell_record(arguments, found, history_record.check(found, root), root)
         proven = fork_evidence.check(found, root)
     except errors.ChainError as error:
         if arguments.json:
@@ -164,22 +183,82 @@ def _check(arguments: argparse.Namespace, found: ForkEvidence) -> int:
     what = "One header of channel {}, block {}, was signed with two last-config indices:"
     if not proven.same_header:
         what = "Two histories of channel {} part at block {}:"
-    both = ", ".join(proven.double_signers) or "nobody"
     lines = [
         what.format(_plain(found.channel), proven.number),
-        f"  {result['ours']} signed by {', '.join(proven.ours_signers)}",
-        f"  {result['theirs']} signed by {', '.join(proven.theirs_signers)}, "
+        f"  {result['ours']}{_stands(proven, proven.ours)} signed by "
+        f"{', '.join(proven.ours_signers)}",
+        f"  {result['theirs']}{_stands(proven, proven.theirs)} signed by "
+        f"{', '.join(proven.theirs_signers)}, "
         f"shown by {_plain(found.organization)} ({_plain(found.address)})",
-        f"Signed both, which their signatures prove: {_plain(both)}",
+        f"Signed both, which their signatures prove: {_named(proven.double_signers)}",
+        f"Signed one, which proves nothing against them: {_signed_one(proven)}",
         f"Seen {_plain(found.seen_at)}; the file is signed by {proven.reporter or 'nobody'}.",
     ]
     if found.witnesses:
         lines.append(f"By the reporter's word: {_plain(in_words(found.witnesses))}.")
-    if root is None:
-        fingerprint = proven.trust_root.fingerprint
-        lines.append(f"Rests on the trust root in the file, {fingerprint}: compare it with yours.")
-    print("\n".join(lines))
+        only = _named(proven.only_showed(found.witnesses))
+        lines.append(f"Only showed the other one, by the reporter's word: {only}")
+    print("\n".join([*lines, *_rests_on(root, proven.trust_root)]))
     return commandline.GOOD
+
+
+def _stands(proven: ProvenFork, block: Block) -> str:
+    """Say that a later block than the first stands for a history, if it is so."""
+    unsigned = block.number - proven.number
+    return f", unsigned; block {block.number}, which rests on it, is" if unsigned else ""
+
+
+def _signed_one(proven: ProvenFork) -> str:
+    parts = [
+        f"{', '.join(names)} (the {which})"
+        for names, which in ((proven.ours_only, "first"), (proven.theirs_only, "second"))
+        if names
+    ]
+    return _plain("; ".join(parts) or "nobody")
+
+
+def _named(names: Sequence[str]) -> str:
+    return _plain(", ".join(names) or "nobody")
+
+
+def _rests_on(given: TrustRoot | None, used: TrustRoot) -> list[str]:
+    if given is not None:
+        return []
+    return [f"Rests on the trust root in the file, {used.fingerprint}: compare it with yours."]
+
+
+def _tell_record(
+    arguments: argparse.Namespace, found: HistoryRecord, told: Testified, root: TrustRoot | None
+) -> int:
+    """Say whose word a record is; never that anything is proved."""
+    if arguments.json:
+        commandline.print_json(
+            {
+                "proved": False,
+                "rests_on": "the word of who signed it",
+                "reporter": told.reporter,
+                "channel": found.channel,
+                "number": told.number,
+                "ours": told.ours.hex(),
+                "theirs": told.theirs.hex(),
+                "unsigned_up_to": found.last,
+                "shown_by": found.organization,
+                "address": found.address,
+                "seen_at": found.seen_at,
+                "trust_root": told.trust_root.fingerprint,
+            }
+        )
+        return commandline.NO
+    lines = [
+        "No proof: a record, which rests on the word of who signed it, " + _plain(told.reporter),
+        f"By that word {_plain(found.organization)} ({_plain(found.address)}) showed, at "
+        f"{_plain(found.seen_at)}, another history of channel {_plain(found.channel)}",
+        f"  from block {told.number} on: {told.theirs.hex()} in place of {told.ours.hex()}",
+        f"  and no block of it up to block {found.last} that orderers signed.",
+        "Nodes do not sign what they show: who showed it can deny it.",
+    ]
+    print("\n".join([*lines, *_rests_on(root, told.trust_root)]))
+    return commandline.NO
 
 
 def proven_json(proven: ProvenFork, found: ForkEvidence) -> dict[str, Any]:
@@ -188,11 +267,16 @@ def proven_json(proven: ProvenFork, found: ForkEvidence) -> dict[str, Any]:
         "proved": True,
         "channel": found.channel,
         "number": proven.number,
-        "ours": _version(proven, proven.ours),
-        "theirs": _version(proven, proven.theirs),
+        "ours": _version(proven, proven.ours, proven.ours_hash),
+        "theirs": _version(proven, proven.theirs, proven.theirs_hash),
+        "ours_signed_at": proven.ours.number,
+        "theirs_signed_at": proven.theirs.number,
         "ours_signers": list(proven.ours_signers),
         "theirs_signers": list(proven.theirs_signers),
         "signed_both": list(proven.both),
+        "signed_ours_only": list(proven.ours_only),
+        "signed_theirs_only": list(proven.theirs_only),
+        "only_showed": list(proven.only_showed(found.witnesses or ())),
         "double_signers": list(proven.double_signers),
         "shown_by": found.organization,
         "address": found.address,
@@ -203,8 +287,8 @@ def proven_json(proven: ProvenFork, found: ForkEvidence) -> dict[str, Any]:
     }
 
 
-def _version(proven: ProvenFork, block: Block) -> str:
-    return f"index {verify.last_config(block)}" if proven.same_header else block.hash.hex()
+def _version(proven: ProvenFork, block: Block, digest: bytes) -> str:
+    return f"index {verify.last_config(block)}" if proven.same_header else digest.hex()
 
 
 def _plain(text: str) -> str:

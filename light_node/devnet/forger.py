@@ -177,6 +177,13 @@ def resting_on(stored: StoredBlock, config: int) -> StoredBlock:
     return replace(stored, signatures=entry.SerializeToString(), last_config=config)
 
 
+def unsigned(stored: StoredBlock) -> StoredBlock:
+    """Return a block without its orderers' signatures; what they would sign stays."""
+    entry = common_pb2.Metadata.FromString(stored.signatures)
+    del entry.signatures[:]
+    return replace(stored, signatures=entry.SerializeToString())
+
+
 def renumbered(stored: StoredBlock, number: int, previous_hash: bytes) -> StoredBlock:
     """Return a made-up header: another number and predecessor over the same data, not signed."""
     return replace(

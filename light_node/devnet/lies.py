@@ -245,6 +245,29 @@ class ForkedHistory(Lie):
         return self.forger.fork(self.first, number)
 
 
+class UnsignedStart(Lie):
+    """Shows another history whose first block nobody signed; the quorum signed the later ones."""
+
+    name = "unsigned-start"
+    summary = "shows another history from there on, its first block unsigned, the rest signed"
+
+    def shown(self, number: int) -> StoredBlock | None:
+        """Return the block of the other history, the first without signatures."""
+        forked = self.forger.fork(self.first, number)
+        return forging.unsigned(forked) if forked and number == self.first else forked
+
+
+class UnsignedHistory(Lie):
+    """Shows another history that nobody signed: linked, and otherwise in good form."""
+
+    name, summary = "unsigned-history", "shows another history from there on that nobody signed"
+
+    def shown(self, number: int) -> StoredBlock | None:
+        """Return the block of the other history without signatures."""
+        forked = self.forger.fork(self.first, number)
+        return forging.unsigned(forked) if forked else None
+
+
 class ForgedSignature(Lie):
     """Replaces the orderers' signatures by well-formed ones of nobody."""
 
@@ -430,7 +453,8 @@ class Missettle(_Cheating):
 
 _ALL: tuple[type[Lie], ...] = (
     *(Silent, Slow, Truncated, Endless, Oversized, Future, WithheldTip),
-    *(WrongChannel, Equivocating, ForkedHistory, ForgedSignature, HighS, UnknownSigner),
+    *(WrongChannel, Equivocating, ForkedHistory, UnsignedStart, UnsignedHistory),
+    *(ForgedSignature, HighS, UnknownSigner),
     *(ExpiredIdentity, ReplayedHeader, HiddenConfig, FalseLastConfig),
     *(AlteredData, DroppedTransaction, AlteredFlags, AlteredCommitHash, Censoring),
     *(Misprice, SkipQuote, Missettle),

@@ -21,6 +21,7 @@ from light_node.chain import blocks as full_blocks
 from light_node.chain import (
     errors,
     fork_evidence,
+    history_record,
     proof,
     quarantine,
     received,
@@ -285,6 +286,46 @@ def _evidence() -> bytes:
     return made.dumps()
 
 
+def _unsigned_evidence() -> bytes:
+    """Two branches: of the live channel, and of the same with another block 12 in its place."""
+    made = fork_evidence.ForkEvidence(
+        channel="bftch",
+        trust_root=raw("bft", "full", 0),
+        configs=(raw("bft", "full", 11),),
+        ours=raw("bft", "headers", 13),
+        theirs=raw("bft", "headers", 13),
+        organization="Org3MSP",
+        address="org3:7051",
+        seen_at=NOW.isoformat(),
+        witnesses=(),
+        parent=verify.parse(raw("bft", "headers", 11)).hash,
+        ours_before=verify.parse(raw("bft", "headers", 12)).data_hash,
+        theirs_before=bytes(32),
+    )
+    return made.dumps()
+
+
+def _record() -> bytes:
+    made = history_record.HistoryRecord(
+        channel="bftch",
+        trust_root=raw("bft", "full", 0),
+        configs=(raw("bft", "full", 11),),
+        ours=verify.parse(raw("bft", "headers", 12)).hash,
+        theirs=raw("bft", "headers", 13),
+        last=14,
+        organization="Org3MSP",
+        address="org3:7051",
+        seen_at=NOW.isoformat(),
+        reporter=_creators()[0],
+        signature=bytes(70),
+    )
+    return made.dumps()
+
+
+def _read_record(data: bytes) -> None:
+    history_record.check(history_record.loads(data))
+
+
 def _read_evidence(data: bytes) -> None:
     fork_evidence.check(fork_evidence.loads(data))
 
@@ -433,7 +474,8 @@ def targets() -> Mapping[str, Target]:
         "record": Target([quote], records.parse, (jsonio.JsonError,), by_json),
         "profile": Target([_profile()], _read_profile, (jsonio.JsonError, *chain), by_json),
         "proof": Target([_proof()], _read_proof, chain, by_json),
-        "evidence": Target([_evidence()], _read_evidence, chain, by_json),
+        "evidence": Target([_evidence(), _unsigned_evidence()], _read_evidence, chain, by_json),
+        "history-record": Target([_record()], _read_record, chain, by_json),
         "quarantine": Target(
             [_quarantine()], _in_folder(quarantine.FILE_NAME, quarantine.load), chain, by_json
         ),

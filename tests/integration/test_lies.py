@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from light_node import cli
 from light_node.chain import errors, follower, fork_evidence, quarantine, sources, tracker, trust
 from light_node.chain.node import LightNode
 from light_node.chain.sources import Source, from_profile
@@ -168,6 +169,7 @@ REFUSED = [
     ("hidden-config", r"configuration block \d+ came without its data"),  # ConfigDataMissing
     ("altered-data", r"data hashes to .*: it was altered"),  # DataHashMismatch
     ("dropped-transaction", UNSIGNED),  # AttestationFailed
+    ("unsigned-history", r"not signed as the channel requires: 0 of 0"),  # AttestationFailed
 ]
 
 
@@ -408,6 +410,63 @@ def test_two_signed_histories_stop_everything(
     assert not bench.node.wait_height(height + 5, 0.1), "nothing moves any more"
 
 
+@pytest.mark.parametrize("begun", [True, False], ids=["before", "while followed"])
+def test_a_signed_block_above_an_unsigned_start_proves_the_fork(
+    net: DevnetThread,
+    follow: Follow,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    begun: bool,
+) -> None:
+    """The file says so on another machine, from the trust root alone."""
+    monkeypatch.setattr(follower, "QUARANTINE_S", 0.2)
+    if begun:
+        first = net.lie(LIAR, "unsigned-start", grow(net, 3) - 3)
+        bench = follow()
+    else:
+        bench = follow()
+        bench.wait(lambda s: all(p.agrees for p in s.peers))
+        first = net.lie(LIAR, "unsigned-start")
+        grow(net)
+        bench.wait(refused("0 of 0 signatures are good", LIAR))  # as yet nothing stands for it
+        grow(net)
+    status = bench.wait(lambda s: s.evidence is not None)
+    assert status.fork is not None
+    assert status.fork.number == first
+    kept = bench.folder / "evidence" / (status.evidence or "")
+    root = tmp_path / "root.block"
+    root.write_bytes(trust.from_profile(net.profile.trust_root).config_block)
+    assert cli.main(["evidence", "check", str(kept), "--trust", str(root), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["number"] == first
+    assert {told["ours_signed_at"], told["theirs_signed_at"]} == {first, first + 1}
+    assert len(told["signed_both"]) >= 2
+    assert set(quarantine.load(bench.folder)) == {LIAR, *told["signed_both"]}
+    if told["shown_by"] == LIAR:
+        assert told["only_showed"] == [LIAR]
+
+
+def test_of_a_history_nobody_signed_a_record_is_kept(
+    net: DevnetThread,
+    follow: Follow,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(follower, "QUARANTINE_S", 0.2)
+    first = net.lie(LIAR, "unsigned-history", grow(net, 3) - 3)
+    bench = follow()
+    bench.wait(refused("0 of 0 signatures are good", LIAR))
+    bench.agreed(net.height)
+    bench.wait(lambda _: any((bench.folder / "records").glob("*.json")))
+    (kept,) = (bench.folder / "records").glob("*.json")
+    assert cli.main(["evidence", "check", str(kept), "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert (told["proved"], told["number"], told["shown_by"]) == (False, first, LIAR)
+    assert told["reporter"].startswith("Org1MSP")
+    assert quarantine.load(bench.folder) == {}
+
+
 # -- colluding orderers that sign a false index ---------------------------------------------------
 
 
@@ -585,6 +644,7 @@ def test_one_orderer_suffices_for_a_fork_under_raft(raft: DevnetThread, follow: 
 def test_every_lie_of_the_catalogue_is_tested_here() -> None:
     tested = {lie for lie, _ in REFUSED}
     tested |= {"silent", "slow", "withheld-tip", "equivocating", "forked-history", "censoring"}
+    tested |= {"unsigned-start"}
     tested |= {"altered-flags", "altered-commit-hash", "false-last-config"}
     assert set(LIES) == tested | {"misprice", "skip-quote", "missettle"}
 

@@ -118,9 +118,12 @@ def test_a_reporter_that_cannot_sign_leaves_it_unsigned(channel: Any, fork: Any)
     assert check(found, channel.root).reporter == ""
 
 
-def test_when_nobody_shows_ours_any_more_the_organisation_is_named_all_the_same(
-    channel: Any, make_source: Any, tmp_path: Path, running: list[Any]
+@pytest.mark.parametrize("restarted", [False, True])
+def test_when_nobody_shows_ours_any_more(
+    channel: Any, make_source: Any, tmp_path: Path, running: list[Any], restarted: bool
 ) -> None:
+    """What was verified a moment ago is still at hand; after a restart it is not, but all the same
+    the organisation is named."""
     channel.extend(4)
     other = channel.fork(2)
     other.add([other.envelope("other")])
@@ -131,10 +134,15 @@ def test_when_nobody_shows_ours_any_more_the_organisation_is_named_all_the_same(
     running.append(node)
     node.wait(lambda s: s.verified_height == 5)
     first.go_down()
+    if restarted:
+        node.stop()
+        node = Node(tmp_path / "node", channel, [first, liar])
+        running.append(node)
     liar.come_up()
-    assert node.wait(lambda s: s.evidence is not None).evidence == ""
-    assert node.kept == []
+    status = node.wait(lambda s: s.evidence is not None)
     assert quarantine.load(node.directory)["Org2MSP"].number == 2
+    assert status.evidence == ("" if restarted else "0000000002-Org2MSP.json")
+    assert len(node.kept) == (0 if restarted else 1)
 
 
 def test_quarantine_survives_a_restart_and_is_lifted_by_hand(

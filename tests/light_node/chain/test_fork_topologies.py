@@ -4,6 +4,8 @@ Each is run with the liar coming last, and with the liar there first, so that th
 the one that was verified here.
 """
 
+import json
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +14,14 @@ from typing import Any
 import pytest
 
 from light_node import cli
-from light_node.chain import follower, fork_evidence, quarantine, trust
+from light_node.chain import follower, fork_evidence, history_record, quarantine, trust
 from light_node.chain.status import PeerState
 from light_node.chain.store import HeaderStore
 from light_node.chain.sync import ChainSync
 from light_node.clock import SystemClock
 
 from .conftest import Organisation
-from .test_fork_evidence import Node
+from .test_fork_evidence import Node, spoiled
 
 CHANGED = 4
 """The block that changes the configuration in the honest history, which has ``HEIGHT`` blocks."""
@@ -77,6 +79,38 @@ def reconfigured(at: int, *, rotated: bool = False, height: int = HEIGHT) -> Cha
     return make
 
 
+def unsigned(at: int, signed: int, height: int = HEIGHT, *, change: int = 0) -> Chain:
+    """A history that leaves with block ``at`` and is signed by nobody, but for block ``signed``.
+
+    Block ``change`` is a configuration block.
+    """
+
+    def make(honest: Any) -> Any:
+        other = honest.fork(at)
+        while other.height < height:
+            number = other.height
+            signers = None if number == signed else ()
+            if number == change:
+                other.batch += 1
+                other.add_config(signers=signers)
+            else:
+                other.add([other.envelope(f"unsigned {number}")], signers=signers)
+        return other
+
+    return make
+
+
+def spoilt(at: int) -> Chain:
+    """A history that leaves with block ``at``, whose signatures are wrong; the others' are good."""
+
+    def make(honest: Any) -> Any:
+        other = leaving(at)(honest)
+        other.raw[at] = spoiled(other.raw[at])
+        return other
+
+    return make
+
+
 def resigned(honest: Any) -> Any:
     """The honest history with the signatures of another quorum, or of another orderer."""
     other = honest.fork(HEIGHT)
@@ -95,10 +129,14 @@ def resigned(honest: Any) -> Any:
 
 @dataclass(frozen=True)
 class Row:
-    """``theirs`` leaves the honest history with block ``parts_at``."""
+    """``theirs`` leaves the honest history with block ``parts_at``.
+
+    The first signed block from there on is ``signed_at``.
+    """
 
     theirs: Chain
     parts_at: int
+    signed_at: int = 0
 
 
 FORKS = {
@@ -119,6 +157,20 @@ FORKS = {
 }
 
 
+UNSIGNED_FIRST = {
+    "one unsigned block": Row(leaving(7, signers=()), 7, 8),
+    "wrong signatures": Row(spoilt(7), 7, 8),
+    "unsigned but for the tip": Row(unsigned(5, HEIGHT - 1), 5, HEIGHT - 1),
+    "unsigned but for one beyond our tip": Row(unsigned(7, HEIGHT + 2, HEIGHT + 3), 7, HEIGHT + 2),
+    "at the first header after the root": Row(unsigned(1, 6), 1, 6),
+    "unsigned tips around the signed one": Row(unsigned(6, 8), 6, 8),
+    "a signed configuration block behind it": Row(unsigned(6, 8, change=8), 6, 8),
+    "an unsigned configuration block first": Row(unsigned(6, 7, change=6), 6, 7),
+    "in place of a configuration block": Row(unsigned(CHANGED, HEIGHT - 1), CHANGED, HEIGHT - 1),
+    "shorter": Row(unsigned(6, 7, 8), 6, 7),
+}
+
+
 def follow(
     channel: Any, folder: Path, running: list[Any], early: Sequence[Any], late: Sequence[Any]
 ) -> Node:
@@ -133,6 +185,15 @@ def follow(
     for source in late:
         source.come_up()
     return node
+
+
+def wait_until(condition: Callable[[], bool]) -> bool:
+    """Wait for what no status tells of, for 20 s at most."""
+    for _ in range(2000):
+        if condition():
+            return True
+        time.sleep(0.01)
+    return False
 
 
 @pytest.mark.parametrize("first", ["the honest first", "the liar first"])
@@ -184,17 +245,105 @@ def test_the_same_headers_signed_by_others_are_one_history(
     assert (status.fork, status.evidence) == (None, None)
 
 
-@pytest.mark.parametrize("at", [1, 7, HEIGHT - 1])
-def test_another_history_nobody_signed_is_no_fork(
-    honest: Any, make_source: Any, tmp_path: Path, running: list[Any], at: int
+@pytest.mark.parametrize("row", UNSIGNED_FIRST.values(), ids=UNSIGNED_FIRST)
+def test_a_signed_block_stands_for_the_unsigned_ones_before_it(
+    honest: Any, make_source: Any, tmp_path: Path, running: list[Any], row: Row, capsys: Any
 ) -> None:
-    other = leaving(at, signers=())(honest)
+    """The first block proves nothing by itself; a later one that rests on it proves the fork."""
+    other = row.theirs(honest)
     good = [make_source(o, honest.raw) for o in HONEST]
     node = follow(honest, tmp_path / "node", running, good,
                   [make_source(LIAR, other.raw, down=True)])  # fmt: skip
-    status = node.wait(lambda s: s.peers[2].state is PeerState.DISAGREES)
+    status = node.wait(lambda s: s.evidence is not None)
+    assert status.fork is not None
+    assert (status.fork.number, status.running) == (row.parts_at, False)
+    assert [o for o in quarantine.load(node.directory) if o.startswith("Org")] == [LIAR]
+    (kept,) = node.kept
+    found = fork_evidence.loads(kept.read_bytes())
+    proven = fork_evidence.check(found, honest.root)
+    assert (proven.number, proven.ours.number) == (row.parts_at, row.parts_at)
+    assert proven.theirs.number == row.signed_at
+    assert proven.ours_hash == honest.parsed(row.parts_at).hash
+    assert proven.theirs_hash == other.parsed(row.parts_at).hash
+    assert len(proven.double_signers) == (3 if honest.bft else 1)
+    assert proven.only_showed(found.witnesses or ()) == (LIAR,)
+    (tmp_path / "root.block").write_bytes(honest.raw[0])
+    capsys.readouterr()
+    trusting = ["--trust", str(tmp_path / "root.block")]
+    assert cli.main(["evidence", "check", str(kept), *trusting]) == 0
+    said = capsys.readouterr().out
+    assert f"part at block {row.parts_at}" in said
+    assert f"unsigned; block {row.signed_at}, which rests on it, is signed by" in said
+    assert f"Only showed the other one, by the reporter's word: {LIAR}" in said
+
+
+BULK = {
+    "one unsigned block": Row(leaving(7, signers=()), 7, 8),
+    "unsigned but for the tip": Row(unsigned(5, HEIGHT - 1), 5, HEIGHT - 1),
+    "right behind the root": Row(unsigned(1, HEIGHT - 1), 1, HEIGHT - 1),
+}
+
+
+@pytest.mark.parametrize("row", BULK.values(), ids=BULK)
+@pytest.mark.parametrize("shown", ["shown", "shown no more"])
+def test_the_unsigned_history_came_first_and_in_bulk(
+    honest: Any, make_source: Any, tmp_path: Path, running: list[Any],
+    monkeypatch: pytest.MonkeyPatch, row: Row, shown: str,
+) -> None:  # fmt: skip
+    """Only the last signatures of a batch were checked: here ours is the one that needs a chain."""
+    monkeypatch.setattr(follower, "NEAR", 1)
+    other = row.theirs(honest)
+    liar = make_source(LIAR, other.raw)
+    good = [make_source(o, honest.raw, down=True) for o in HONEST]
+    node = Node(tmp_path / "node", honest, [liar, *good])
+    running.append(node)
+    node.wait(lambda s: s.verified_height == HEIGHT)
+    if shown == "shown no more":  # then what was remembered of it has to do
+        liar.go_down()
+    for source in good:
+        source.come_up()
+    status = node.wait(lambda s: s.evidence is not None)
+    assert status.fork is not None
+    assert status.fork.number == row.parts_at
+    (kept,) = node.kept
+    proven = fork_evidence.check(fork_evidence.loads(kept.read_bytes()), honest.root)
+    assert (proven.ours.number, proven.theirs.number) == (row.signed_at, row.parts_at)
+    assert proven.ours_hash == other.parsed(row.parts_at).hash
+    assert proven.both
+    if shown == "shown":
+        cases = quarantine.load(node.directory)
+        assert [o for o in cases if o.startswith("Org")] == [LIAR]
+
+
+@pytest.mark.parametrize("at", [1, 7, HEIGHT - 1])
+def test_another_history_nobody_signed_is_no_fork_but_a_record(
+    honest: Any, make_source: Any, tmp_path: Path, running: list[Any], at: int, capsys: Any
+) -> None:
+    """Nobody stops; what is kept is the user's word, and is called that."""
+    other = unsigned(at, 0)(honest)
+    good = [make_source(o, honest.raw) for o in HONEST]
+    node = follow(honest, tmp_path / "node", running, good,
+                  [make_source(LIAR, other.raw, down=True)])  # fmt: skip
+    node.wait(lambda s: s.peers[2].state is PeerState.DISAGREES)
+    folder = node.directory / history_record.FOLDER
+    assert wait_until(lambda: any(folder.glob("*.json")))
+    status = node.sync.status()
     assert (status.fork, status.evidence, status.running) == (None, None, True)
     assert quarantine.load(node.directory) == {}
+    assert node.kept == []
+    (kept,) = folder.glob("*.json")
+    record = history_record.loads(kept.read_bytes())
+    told = history_record.check(record, honest.root)
+    assert (told.number, told.theirs) == (at, other.parsed(at).hash)
+    assert (record.organization, record.last) == (LIAR, HEIGHT - 1)
+    assert told.reporter == "Org1MSP (household)"
+    capsys.readouterr()
+    assert cli.main(["evidence", "check", str(kept)]) == 1
+    assert "rests on the word of who signed it, Org1MSP (household)" in capsys.readouterr().out
+    assert cli.main(["evidence", "check", str(kept), "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["proved"] is False
+    assert cli.main(["evidence", "list", "--dir", str(node.directory)]) == 0
+    assert f"record    {kept}" in capsys.readouterr().out
 
 
 def test_histories_that_part_before_the_trust_root_cannot_be_told_to_be_of_one_channel(
