@@ -29,6 +29,7 @@ class Agreement:
         self._valid: int | None = None
         self._disputed: set[int] = set()
         self._dissents: dict[str, Dissent] = {}
+        self._forgotten: set[str] = set()
 
     @property
     def agreed_height(self) -> int | None:
@@ -71,7 +72,8 @@ class Agreement:
         stated = validity_digest(block) if peer else None
         with self._lock:
             self._matched[organization] = max(self._matched.get(organization, 0), number)
-            if stated is None:
+            # A copy that was on its way when its organisation was shut out counts no more either.
+            if stated is None or organization in self._forgotten:
                 return False
             shown = self._shown.setdefault(number, {})
             if shown.setdefault(organization, stated) != stated:
@@ -79,16 +81,29 @@ class Agreement:
                 shown[organization] = _TWO_FACED + organization.encode()
             self._weigh(number)
             while len(self._shown) > REMEMBERED_BLOCKS:
-                del self._shown[next(iter(self._shown))]  # the one first shown
+                first = next(iter(self._shown))  # the one first shown
+                del self._shown[first]
+                self._disputed.discard(first)  # nothing could decide it any more
             return len(set(shown.values())) > 1 or number in self._disputed
 
     def forget(self, organization: str) -> None:
-        """Take back the flags an organisation stated: it was proved to lie."""
+        """Take back the flags an organisation stated, and hear it no more: it was proved to lie.
+
+        What rested on its word falls with it: agreement, and that others dissent from it.
+        """
         with self._lock:
-            self._dissents.pop(organization, None)
+            if organization in self._forgotten:
+                return
+            self._forgotten.add(organization)
+            self._valid = None
+            self._dissents = {
+                name: dissent
+                for name, dissent in self._dissents.items()
+                if name != organization and organization not in dissent.others
+            }
             for number, shown in self._shown.items():
-                if shown.pop(organization, None) is not None:
-                    self._weigh(number)
+                shown.pop(organization, None)
+                self._weigh(number)
 
     def _weigh(self, number: int) -> None:
         shown = self._shown[number]

@@ -92,9 +92,17 @@ class Auditor:
         """Replay a slot from verified block ``last`` (default: the newest) back to its opening.
 
         ``InvalidSlot`` for an impossible id; ``NotVerified`` if the slot's opening is not within
-        the bound, or a block cannot be had; ``CommitHashMismatch`` if a peer lied in the flags.
+        the bound, or a block cannot be had; ``CommitHashMismatch`` if a peer lied in the flags:
+        then who it was is being found out, and after that another audit may go through.
         """
         parse_slot(slot_id)
+        try:
+            return self._audit(slot_id, last)
+        except errors.CommitHashMismatch as error:
+            self._node.examine(error.number or 0)
+            raise
+
+    def _audit(self, slot_id: str, last: int | None) -> Audit:
         if last is None:
             last = self._node.status().verified_height - 1
         flags = _Flags(self._node)

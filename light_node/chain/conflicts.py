@@ -189,7 +189,6 @@ class Conflicts:
         shared, organization = self._shared, liar.source.organization
         with shared.changed:
             case = shared.recorder.keep_flags(liar)
-            shared.agreement.forget(organization)
             for tracker in shared.trackers:
                 if tracker.organization == organization:
                     shared.exclude(tracker, str(case))

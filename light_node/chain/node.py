@@ -215,6 +215,16 @@ class LightNode:
             shown = self._ask_validity(number, expected)
         return judge(shown)
 
+    def examine(self, number: int) -> None:
+        """Have it found out who lies about the flags of a block or of the one before.
+
+        For who read flags that their own commit hash refutes. Asks peers of all organisations for
+        theirs; where they differ, those that refute themselves are shut out.
+        """
+        for at in (number - 1, number):
+            if at > self._store.first:
+                self.validity(at)
+
     # -- inside ---------------------------------------------------------------------------------
 
     def _show(self, source: Source, block: Block) -> None:

@@ -116,8 +116,9 @@ class Shared:
         mark_behind(self.trackers, self.store.state.number, self.clock.monotonic())
 
     def exclude(self, tracker: Tracker, reason: str) -> None:
-        """Follow a source no more; with the lock held."""
+        """Follow a source no more, whose word on flags counts no more; with the lock held."""
         tracker.quarantined = True
+        self.agreement.forget(tracker.organization)
         tracker.state, tracker.error = PeerState.DISAGREES, reason
         if tracker.stream is not None:
             tracker.stream.close()

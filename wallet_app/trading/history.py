@@ -100,6 +100,7 @@ class SlotRecord:
     proof: str = Proof.NONE.value
     transaction: str = ""
     block: int | None = None
+    contested: bool = False  # disputed between organisations only: may be decided yet
 
     def view(self, slot: Slot, **times: datetime | None) -> SlotView:
         """Return the record as the screens see it; ``times`` are round_closes, gate_closes."""

@@ -71,15 +71,16 @@ class LightNodeAdapter:
             return None
         except VerificationError:
             return Proven(Proof.DISPUTED, {})
+        contested = found.level is not Level.AGREED and not found.problems
         if found.transaction is None or not found.is_valid:
-            return Proven(Proof.DISPUTED, {})
+            return Proven(Proof.DISPUTED, {}, contested)
         writes = {
             key: value
             for rwset in found.transaction.rwsets
             if rwset.namespace == self._chaincode
             for key, value in rwset.writes.items()
         }
-        return Proven(_PROOFS[found.level], writes)
+        return Proven(_PROOFS[found.level], writes, contested)
 
     def audit(self, slot: str, block: int) -> Audited | None:
         """Replay a slot settled in verified block ``block``; None if its blocks are not at hand."""
@@ -88,10 +89,11 @@ class LightNodeAdapter:
         except (NotVerified, StoreError, FabricError):
             return None
         except VerificationError as error:  # a peer serves flags that are not in its commit hash
-            return Audited(Proof.DISPUTED, str(error))
+            return Audited(Proof.DISPUTED, str(error), contested=True)
         if not audit.agrees:
             differences = audit.replay.differences
-            return Audited(Proof.DISPUTED, str(differences[0]) if differences else "")
+            said = str(differences[0]) if differences else ""
+            return Audited(Proof.DISPUTED, said, contested=audit.level is Level.DISPUTED)
         complete = audit.complete and audit.level is Level.AGREED
         return Audited(Proof.AUDITED if complete else Proof.AGREED)
 

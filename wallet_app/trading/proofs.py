@@ -30,21 +30,27 @@ _FIRST_LATER_S, _LAST_LATER_S = 5.0, 600.0
 
 @dataclass(frozen=True, slots=True)
 class Proven:
-    """A transaction out of a verified block: its writes in the market's namespace, and how sure."""
+    """A transaction out of a verified block: its writes in the market's namespace, and how sure.
+
+    ``contested`` tells of a DISPUTED one that organisations differ on it: that may be decided yet.
+    """
 
     proof: Proof
     writes: Mapping[str, bytes | None]
+    contested: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Audited:
     """What replaying a slot gave: AUDITED, AGREED if not all could be replayed, or DISPUTED.
 
-    ``difference`` says what differs first, as foreign text; empty unless DISPUTED.
+    ``difference`` says what differs first, as foreign text; empty unless DISPUTED. ``contested``
+    tells of a DISPUTED one that it rests on flags organisations differ on: that may be decided yet.
     """
 
     proof: Proof
     difference: str = ""
+    contested: bool = False
 
 
 class Node(Protocol):
@@ -68,21 +74,24 @@ class Claim:
     """Something a peer said of transaction ``transaction_id`` in ``block``.
 
     ``holds`` tells from the transaction's real writes (key → value in the market's namespace)
-    whether it is so; ``done`` gets the result. When two organisations agree on it and it settles
-    ``slot``, the slot is replayed, and ``audited`` gets the outcome of that. ``tries``,
-    ``disputes`` and ``told`` count how often it could not be proved, was disputed, or was looked
-    at after one organisation alone had vouched for it.
+    whether it is so; ``done`` gets the result, and whether a dispute is one between organisations
+    that may be decided yet. When two organisations agree on it and it settles ``slot``, the slot is
+    replayed, and ``audited`` gets the outcome of that. ``tries``, ``disputes`` and ``looks`` count
+    how often it could not be proved, was contested, or was looked at after something had been told
+    that may change; ``told`` and ``audit`` are what was told last.
     """
 
     block: int
     transaction_id: str
     holds: Callable[[Mapping[str, bytes | None]], bool]
-    done: Callable[[Proof], None]
+    done: Callable[[Proof, bool], None]
     slot: str = ""
     audited: Callable[[Audited], None] | None = None
     tries: int = 0
     disputes: int = 0
-    told: int = 0
+    looks: int = 0
+    told: Proof | None = None
+    audit: Audited | None = None
 
 
 class Prover:
@@ -90,7 +99,8 @@ class Prover:
 
     A claim that cannot be proved yet, because the light node is behind or its peers are silent,
     goes behind the others and is tried again for some minutes. One for which a single organisation
-    vouches is told so, and looked at again for some hours: the other may be lost for a while only.
+    vouches, or on which organisations differ, is told so, and looked at again for some hours: the
+    other may be lost for a while only, and who lies is found out and shut out.
     """
 
     def __init__(self, node: Node) -> None:
@@ -119,24 +129,36 @@ class Prover:
 
     def _run(self) -> None:
         while (claim := self._next()) is not None and not self._stopping.is_set():
-            proof, disputed = self._prove(claim)
+            proof, contested = self._prove(claim)
             if self._stopping.is_set():
                 return
-            if claim.told and proof in (Proof.NONE, Proof.VERIFIED):
-                self._look_later(claim)
-                continue
-            if proof is Proof.NONE and claim.tries + 1 < _TRIES:
-                self._queue.put(replace(claim, tries=claim.tries + 1))
-                continue
-            if disputed and claim.disputes + 1 < _DISPUTES:
-                self._queue.put(replace(claim, disputes=claim.disputes + 1))
-                self._stopping.wait(_PAUSE_S)
-                continue
-            claim.done(proof)
-            if proof is Proof.VERIFIED:
-                self._look_later(claim)
-            if proof is Proof.AGREED and claim.audited is not None:
-                self._audit(claim, claim.audited)
+            if proof is Proof.NONE:
+                self._unproved(claim)
+            elif contested and claim.disputes + 1 < _DISPUTES:
+                self._again(replace(claim, disputes=claim.disputes + 1))
+            else:
+                self._tell(claim, proof, contested)
+
+    def _unproved(self, claim: Claim) -> None:
+        if claim.told is not None:
+            self._look_later(claim)
+        elif claim.tries + 1 < _TRIES:
+            self._queue.put(replace(claim, tries=claim.tries + 1))
+        else:
+            claim.done(Proof.NONE, False)
+
+    def _tell(self, claim: Claim, proof: Proof, contested: bool) -> None:
+        if proof is not claim.told:
+            claim.done(proof, contested)
+            claim = replace(claim, told=proof)
+        if proof is Proof.VERIFIED or contested:
+            self._look_later(claim)
+        if proof is Proof.AGREED and claim.audited is not None:
+            self._audit(claim, claim.audited)
+
+    def _again(self, claim: Claim) -> None:
+        self._queue.put(claim)
+        self._stopping.wait(_PAUSE_S)
 
     def _next(self) -> Claim | None:
         """Wait for the next claim: a new one, or one that is due to be looked at again."""
@@ -147,30 +169,36 @@ class Prover:
             return heapq.heappop(self._later)[2]
 
     def _look_later(self, claim: Claim) -> None:
-        if claim.told >= _TRIES:
+        if claim.looks >= _TRIES:
             return
-        due = time.monotonic() + min(_FIRST_LATER_S * 2**claim.told, _LAST_LATER_S)
+        due = time.monotonic() + min(_FIRST_LATER_S * 2**claim.looks, _LAST_LATER_S)
         self._looks += 1  # of two that are due at once the first comes first
-        heapq.heappush(self._later, (due, self._looks, replace(claim, told=claim.told + 1)))
+        heapq.heappush(self._later, (due, self._looks, replace(claim, looks=claim.looks + 1)))
 
     def _audit(self, claim: Claim, audited: Callable[[Audited], None]) -> None:
         """Replay the slot the claim settles; later if its blocks cannot be had now."""
         found = self._node.audit(claim.slot, claim.block)
-        if found is not None:
+        if found is None:
+            if claim.tries + 1 < _TRIES:
+                self._again(replace(claim, tries=claim.tries + 1))
+            return
+        if found.contested and claim.disputes + 1 < _DISPUTES:
+            self._again(replace(claim, disputes=claim.disputes + 1))
+            return
+        if found != claim.audit:
             if found.proof is Proof.DISPUTED:
                 _log.error("%s was not settled as it should be: %s", claim.slot, found.difference)
             audited(found)
-        elif claim.tries + 1 < _TRIES:
-            self._queue.put(replace(claim, tries=claim.tries + 1))
-            self._stopping.wait(_PAUSE_S)
+        if found.contested:
+            self._look_later(replace(claim, audit=found))
 
     def _prove(self, claim: Claim) -> tuple[Proof, bool]:
-        """Return how far a claim is proved, and whether that is for want of peers that agree."""
+        """Return how far a claim is proved, and whether organisations differ on it."""
         proven = self._found(claim)
         if proven is None:
             return Proof.NONE, False
         if proven.proof is Proof.DISPUTED:
-            return Proof.DISPUTED, True
+            return Proof.DISPUTED, proven.contested
         try:
             holds = claim.holds(proven.writes)
         except jsonio.JsonError:

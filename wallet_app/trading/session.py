@@ -266,7 +266,8 @@ class TradingSession:
     def _join(self, slot: LedgerSlot) -> None:
         """Take a slot up where it stands, whatever of it was missed."""
         record = self._state.record(slot.slot)
-        if record is not None and record.phase == "settled" and record.proof in _FINAL_PROOFS:
+        final = record is not None and record.proof in _FINAL_PROOFS and not record.contested
+        if final and record is not None and record.phase == "settled":
             return
         self._course.seen(slot)
         if slot.phase in (LedgerPhase.QUOTING, LedgerPhase.CLOSED, LedgerPhase.FINAL):
@@ -321,7 +322,9 @@ class TradingSession:
                 event.block,
                 event.transaction_id,
                 lambda writes: standing_written(writes, standing),
-                lambda proof: self._state.prove_standing(slot_id, number, proof),
+                lambda proof, contested: self._state.prove_standing(
+                    slot_id, number, proof, contested
+                ),
             )
         elif event.name == "SlotCleared":
             self._cleared(slot)
@@ -363,7 +366,7 @@ class TradingSession:
                 block,
                 transaction,
                 lambda writes: settlement_written(writes, slot_id, me, line),
-                lambda proof: self._proved(slot_id, proof),
+                lambda proof, contested: self._proved(slot_id, proof, contested),
                 slot=slot_id,
             )
 
@@ -372,7 +375,7 @@ class TradingSession:
         block: int,
         transaction: str,
         holds: Callable[[Mapping[str, bytes | None]], bool],
-        done: Callable[[Proof], None],
+        done: Callable[[Proof, bool], None],
         slot: str = "",
     ) -> None:
         """Have a claim proved; with ``slot`` the settlement of that slot replayed, too."""
@@ -382,9 +385,11 @@ class TradingSession:
 
         self._prover.put(Claim(block, transaction, holds, done, slot, audited if slot else None))
 
-    def _proved(self, slot_id: str, proof: Proof) -> None:
-        self._state.prove_slot(slot_id, proof)
-        if proof is Proof.DISPUTED:
+    def _proved(self, slot_id: str, proof: Proof, contested: bool) -> None:
+        self._state.prove_slot(slot_id, proof, contested)
+        if contested:
+            self._say_contested(slot_id)
+        elif proof is Proof.DISPUTED:
             slot = self._state.local_time(parse(slot_id))
             self._state.say(
                 "error",
@@ -392,14 +397,21 @@ class TradingSession:
             )
 
     def _audited(self, slot_id: str, found: Audited) -> None:
-        self._state.prove_slot(slot_id, found.proof)
-        if found.proof is Proof.DISPUTED:
+        self._state.prove_slot(slot_id, found.proof, found.contested)
+        if found.contested:
+            self._say_contested(slot_id, found.difference)
+        elif found.proof is Proof.DISPUTED:
             slot = self._state.local_time(parse(slot_id))
             self._state.say(
                 "error",
                 tr("{slot}: the settlement does not follow from quotes and readings", slot=slot),
                 found.difference,
             )
+
+    def _say_contested(self, slot_id: str, foreign: str = "") -> None:
+        slot = self._state.local_time(parse(slot_id))
+        text = tr("{slot}: organisations differ on what took effect; it is looked into", slot=slot)
+        self._state.say("error", text, foreign)
 
     # -- the user's side --------------------------------------------------------------------------
 

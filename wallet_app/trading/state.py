@@ -73,6 +73,7 @@ class TradingState:
         self._events: deque[EventView] = deque(history.events(_EVENT_LINES), maxlen=_EVENT_LINES)
         self._suggestion: SuggestionView | None = None
         self._standing: StandingView | None = None
+        self._contested_standing: tuple[str, int] | None = None
         self._balance: MoneyWhTick | None = None
         self._live: Callable[[], LiveView] = LiveView
         self._series: Callable[[], tuple[tuple[float, int], ...]] = tuple
@@ -188,22 +189,30 @@ class TradingState:
             self._standing = standing
         self.changed(Change.STANDING)
 
-    def prove_standing(self, slot: str, round_: int, proof: Proof) -> None:
-        """Note how far the shown standing is verified, if it is that one."""
+    def prove_standing(self, slot: str, round_: int, proof: Proof, contested: bool = False) -> None:
+        """Note how far the shown standing is verified, if it is that one; as :meth:`prove_slot`."""
         with self._lock:
             shown = self._standing
             if shown is None or (shown.slot, shown.round) != (slot, round_):
                 return
-            if not _tells_more(proof, shown.proof):
+            before = self._contested_standing == (slot, round_)
+            if not _tells_more(proof, shown.proof, contested=before):
                 return
             self._standing = dataclasses.replace(shown, proof=proof)
+            self._contested_standing = (slot, round_) if contested else None
         self.changed(Change.STANDING)
 
-    def prove_slot(self, slot: str, proof: Proof) -> None:
-        """Note how far the settlement of ``slot`` is verified; what was proved stays proved."""
+    def prove_slot(self, slot: str, proof: Proof, contested: bool = False) -> None:
+        """Note how far the settlement of ``slot`` is verified; what was proved stays proved.
+
+        So does a dispute, but for a ``contested`` one, between organisations: once who lies is shut
+        out, what those that are left show counts.
+        """
         record = self.record(slot)
-        if record is not None and _tells_more(proof, Proof(record.proof)):
-            self.amend(slot, proof=proof.value)
+        if record is None:
+            return
+        if _tells_more(proof, Proof(record.proof), contested=record.contested):
+            self.amend(slot, proof=proof.value, contested=contested)
 
     def set_balance(self, balance: MoneyWhTick) -> None:
         """Show the account's balance."""
@@ -310,7 +319,10 @@ class TradingState:
         return view
 
 
-def _tells_more(new: Proof, old: Proof) -> bool:
+def _tells_more(new: Proof, old: Proof, *, contested: bool) -> bool:
+    """Say whether ``new`` replaces ``old``, a dispute between organisations if ``contested``."""
+    if contested:
+        return new is not Proof.NONE
     if Proof.DISPUTED in (new, old):
         return new is Proof.DISPUTED
     return _WORST_FIRST.index(new) > _WORST_FIRST.index(old)

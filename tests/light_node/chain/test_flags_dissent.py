@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from light_node.chain import conflicts, dissent, quarantine, verify
+from light_node.chain.agreement import Agreement
 from light_node.chain.dissent import Copy
 from light_node.chain.status import PeerState, SyncStatus
 from light_node.fabric import block as wire
@@ -268,3 +269,83 @@ def test_peers_that_never_show_their_copies_are_not_asked_for_ever(
     assert status.valid_height == channel.height
     bench.sync.stop()
     assert 1 <= len(asked) <= 2 * conflicts._ATTEMPTS  # from two sets: of two peers, of three
+
+
+# -- what is left when a liar is shut out ---------------------------------------------------------
+
+
+def shown(agreement: Agreement, channel: Any, number: int, *names: str) -> None:
+    for name in names:
+        agreement.show(name, channel.parsed(number), peer=True)
+
+
+@pytest.fixture
+def two_stories(channel: Any) -> tuple[Any, Any]:
+    """The same blocks with two stories of what took effect from block 4 on."""
+    grow(channel, 9)
+    other = channel.fork(4)
+    return channel, grow(other, channel.height - 4, flags=REFUSED)
+
+
+def test_what_a_liar_stated_is_taken_back_and_not_heard_again(two_stories: Any) -> None:
+    """Its copies may still be on their way when it is shut out."""
+    true, false = two_stories
+    agreement = Agreement()
+    shown(agreement, true, 5, "Org1MSP")
+    shown(agreement, false, 5, "Org2MSP")
+    assert agreement.disputed_block == 5
+    agreement.forget("Org2MSP")
+    assert agreement.disputed_block is None
+    assert not agreement.show("Org2MSP", false.parsed(5), peer=True)
+    assert agreement.shown(5).keys() == {"Org1MSP"}
+    assert agreement.disputed_block is None
+    shown(agreement, true, 5, "Org3MSP")
+    assert agreement.valid_height == 6
+
+
+def test_agreement_and_dissent_that_rest_on_liars_fall_with_them(two_stories: Any) -> None:
+    true, false = two_stories
+    agreement = Agreement()
+    for number in (4, 5):
+        shown(agreement, false, number, "Org2MSP", "Org3MSP")
+        shown(agreement, true, number, "Org1MSP")
+    shown(agreement, true, 3, "Org1MSP", "Org4MSP")
+    assert [d.organization for d in agreement.dissents] == ["Org1MSP"]
+    assert agreement.valid_height == 6
+    agreement.forget("Org2MSP")
+    assert agreement.dissents == ()
+    assert (agreement.valid_height, agreement.disputed_block) == (4, 4)
+    agreement.forget("Org3MSP")
+    assert (agreement.valid_height, agreement.disputed_block) == (4, None)
+    shown(agreement, true, 5, "Org4MSP")
+    assert agreement.valid_height == 6
+
+
+def test_a_dispute_about_a_block_of_long_ago_does_not_stay_for_ever(
+    two_stories: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was stated of it is forgotten, so that nothing could decide it any more."""
+    monkeypatch.setattr("light_node.chain.agreement.REMEMBERED_BLOCKS", 3)
+    true, false = two_stories
+    agreement = Agreement()
+    shown(agreement, true, 5, "Org1MSP")
+    shown(agreement, false, 5, "Org2MSP")
+    agreement.forget("Org3MSP")
+    for number in (6, 7, 8):
+        assert agreement.disputed_block == 5
+        shown(agreement, true, number, "Org1MSP")
+    assert agreement.disputed_block is None
+
+
+def test_who_is_shut_out_for_a_fork_has_no_word_on_flags_either(
+    channel: Any, make_source: Any, start: Start
+) -> None:
+    grow(channel, 4)
+    sources = three(make_source, channel.raw, lying(channel, 4, flags=REFUSED))
+    bench = start(channel, *sources)
+    bench.wait(lambda s: s.disputed_block == 4)
+    shared = bench.sync._shared
+    with shared.changed:
+        shared.exclude(shared.trackers[1], "it showed another signed history")
+    status = bench.sync.status()
+    assert (status.disputed_block, status.valid_height) == (None, None)

@@ -461,7 +461,7 @@ class DirectProver(Prover):
                 self.claims.append(claim)
                 continue
             did = True
-            claim.done(self._prove(claim)[0])
+            claim.done(*self._prove(claim))
             audited = self._node.audit(claim.slot, claim.block)
             if claim.audited is not None and audited is not None:
                 claim.audited(audited)

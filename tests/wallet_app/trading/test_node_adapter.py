@@ -38,6 +38,7 @@ class Found:
     level: Level
     transaction: Any
     is_valid: bool = True
+    problems: tuple[str, ...] = ()
 
 
 def rwset(namespace: str, **writes: bytes | None) -> SimpleNamespace:
@@ -116,17 +117,21 @@ def test_one_organisation_alone_is_verified_not_agreed(adapter: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "found",
+    ("found", "contested"),
     [
-        Found(Level.DISPUTED, TRANSACTION),
-        Found(Level.AGREED, TRANSACTION, is_valid=False),
-        Found(Level.AGREED, None),
-        CommitHashMismatch(7, b"\x01", b"\x02", b"\x03"),
+        # Organisations differ, or one alone says that it is not valid: another may decide it.
+        (Found(Level.DISPUTED, TRANSACTION), True),
+        (Found(Level.VERIFIED, TRANSACTION, is_valid=False), True),
+        (CommitHashMismatch(7, b"\x01", b"\x02", b"\x03"), True),
+        (Found(Level.DISPUTED, TRANSACTION, problems=("an endorsement is missing",)), False),
+        (Found(Level.AGREED, TRANSACTION, is_valid=False), False),
+        (Found(Level.AGREED, None), False),
     ],
 )
-def test_what_contradicts_is_disputed(adapter: Any, found: Any) -> None:
+def test_what_contradicts_is_disputed(adapter: Any, found: Any, contested: bool) -> None:
     made, _ = adapter(found)
-    assert made.prove(7, "tx", 1.0).proof is Proof.DISPUTED
+    proven = made.prove(7, "tx", 1.0)
+    assert (proven.proof, proven.contested) == (Proof.DISPUTED, contested)
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,11 @@ def answer(
         (answer(unchecked=("a reading",)), Audited(Proof.AGREED)),
         (answer(phase="cleared"), Audited(Proof.AGREED)),
         (answer(DIFFERENCE), Audited(Proof.DISPUTED, str(DIFFERENCE))),
-        (answer(level=Level.DISPUTED), Audited(Proof.DISPUTED)),
+        (answer(level=Level.DISPUTED), Audited(Proof.DISPUTED, contested=True)),
+        (
+            answer(DIFFERENCE, level=Level.DISPUTED),
+            Audited(Proof.DISPUTED, str(DIFFERENCE), contested=True),
+        ),
         (NotVerified("nobody serves block 4"), None),
         (Unavailable("no answer"), None),
     ],
@@ -77,7 +81,7 @@ def test_flags_that_are_not_in_the_commit_hash_are_a_dispute(
     adapter = LightNodeAdapter(SimpleNamespace(chaincode="m"), tmp_path, None, None)  # type: ignore[arg-type]
     found = adapter.audit(SLOT, 9)
     assert found is not None
-    assert found.proof is Proof.DISPUTED
+    assert (found.proof, found.contested) == (Proof.DISPUTED, True)
     assert "block 8" in found.difference
 
 
@@ -103,15 +107,22 @@ class Node:
 def outcomes(node: Node, count: int, monkeypatch: pytest.MonkeyPatch, **claim: Any) -> list[Any]:
     monkeypatch.setattr("wallet_app.trading.proofs._PAUSE_S", 0.0)
     results: queue.Queue[Any] = queue.Queue()
+
+    def done(proof: Proof, contested: bool) -> None:
+        results.put((proof, "contested") if contested else proof)
+
     prover = Prover(node)
     prover.start()
     options: dict[str, Any] = {"slot": SLOT, "audited": results.put, **claim}
-    prover.put(Claim(7, "tx", lambda _: True, results.put, **options))
+    prover.put(Claim(7, "tx", lambda _: True, done, **options))
     found = [results.get(timeout=20) for _ in range(count)]
-    prover.put(Claim(8, "tx", lambda _: True, lambda _: results.put("the end")))
+    prover.put(Claim(8, "tx", lambda _: True, lambda *_: results.put("the end")))
     assert results.get(timeout=20) == "the end"  # and nothing before it
     prover.stop()
     return found
+
+
+CONTESTED = (Proof.DISPUTED, "contested")
 
 
 def test_agreement_is_told_first_and_the_audit_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,14 +133,36 @@ def test_agreement_is_told_first_and_the_audit_after_it(monkeypatch: pytest.Monk
 def test_an_audit_that_cannot_be_done_yet_is_done_later(monkeypatch: pytest.MonkeyPatch) -> None:
     found = Audited(Proof.DISPUTED, "price")
     node = Node(Proof.AGREED, None, None, found)
-    assert outcomes(node, 4, monkeypatch) == [Proof.AGREED] * 3 + [found]
+    assert outcomes(node, 2, monkeypatch) == [Proof.AGREED, found]
 
 
 @pytest.mark.parametrize("proof", [Proof.VERIFIED, Proof.DISPUTED])
 def test_nothing_is_replayed_before_two_organisations_agree(
     monkeypatch: pytest.MonkeyPatch, proof: Proof
 ) -> None:
-    assert outcomes(Node(proof), 1, monkeypatch) == [proof]
+    told = CONTESTED if proof is Proof.DISPUTED else proof
+    assert outcomes(Node(proof), 1, monkeypatch) == [told]
+
+
+def test_a_dispute_that_is_none_between_organisations_is_told_at_once_and_for_good(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("wallet_app.trading.proofs._FIRST_LATER_S", 0.0)
+    node = Node(Proof.AGREED)
+    monkeypatch.setattr(node, "prove", lambda *_: Proven(Proof.DISPUTED, {}, contested=False))
+    assert outcomes(node, 1, monkeypatch) == [Proof.DISPUTED]
+
+
+@pytest.mark.parametrize("contested", [1, 2, 3, 6])
+def test_an_audit_of_contested_flags_is_done_again(
+    monkeypatch: pytest.MonkeyPatch, contested: int
+) -> None:
+    """Told when they are found to differ for the third time; once; and taken back."""
+    monkeypatch.setattr("wallet_app.trading.proofs._FIRST_LATER_S", 0.0)
+    differ, over = Audited(Proof.DISPUTED, "x", contested=True), Audited(Proof.AUDITED)
+    node = Node(Proof.AGREED, *[differ] * contested, over)
+    told = [differ, over] if contested > 2 else [over]
+    assert outcomes(node, 1 + len(told), monkeypatch) == [Proof.AGREED, *told]
 
 
 class Changing(Node):
@@ -153,17 +186,19 @@ class Changing(Node):
         # Two differ until the third decides: no alarm.
         ([Proof.DISPUTED, Proof.DISPUTED], []),
         ([Proof.VERIFIED, Proof.DISPUTED, Proof.DISPUTED, Proof.VERIFIED], [Proof.VERIFIED]),
-        # They go on differing: that is told, and not taken back.
-        ([Proof.DISPUTED] * 3, [Proof.DISPUTED]),
+        # They go on differing: that is told, and taken back when one is shut out.
+        ([Proof.DISPUTED] * 3, [CONTESTED]),
+        ([Proof.DISPUTED] * 5, [CONTESTED]),
+        ([*[Proof.DISPUTED] * 3, None, Proof.VERIFIED], [CONTESTED, Proof.VERIFIED]),
+        ([Proof.VERIFIED, *[Proof.DISPUTED] * 3], [Proof.VERIFIED, CONTESTED]),
     ],
 )
 def test_a_witness_that_comes_late_still_counts(
-    monkeypatch: pytest.MonkeyPatch, proofs: list[Proof | None], told: list[Proof]
+    monkeypatch: pytest.MonkeyPatch, proofs: list[Proof | None], told: list[Any]
 ) -> None:
     monkeypatch.setattr("wallet_app.trading.proofs._FIRST_LATER_S", 0.0)
     monkeypatch.setattr("wallet_app.trading.proofs._WAIT_S", 0.005)
-    if Proof.DISPUTED not in told:
-        told = [*told, Proof.AGREED, Audited(Proof.AUDITED)]  # type: ignore[list-item]
+    told = [*told, Proof.AGREED, Audited(Proof.AUDITED)]
     assert outcomes(Changing(*proofs), len(told), monkeypatch) == told
 
 
@@ -207,6 +242,35 @@ def test_a_slot_that_does_not_follow_is_disputed_and_said(
     house = settled(Audited(Proof.DISPUTED, str(DIFFERENCE)))
     assert house.slot().proof is Proof.DISPUTED
     assert any("does not follow from quotes and readings" in text for text in house.said("error"))
+
+
+CONTESTED_AUDIT = Audited(Proof.DISPUTED, contested=True)
+
+
+def test_a_contested_slot_follows_those_that_are_left(
+    settled: Callable[[Audited], House], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over restarts, too: while peers differ, and once who lied is shut out."""
+    monkeypatch.setattr(FakeNode, "audit", lambda *_: CONTESTED_AUDIT)
+    house = settled(CONTESTED_AUDIT)
+    assert house.slot().proof is Proof.DISPUTED
+    assert any("organisations differ on what took effect" in t for t in house.said("error"))
+    house.kill()
+    monkeypatch.setattr(FakeNode, "audit", lambda *_: None)
+    house = house.again()
+    assert house.slot().proof is Proof.AGREED
+    house.kill()
+    monkeypatch.setattr(FakeNode, "audit", lambda *_: Audited(Proof.AUDITED))
+    assert house.again().slot().proof is Proof.AUDITED
+
+
+def test_a_slot_settled_wrongly_stays_disputed(
+    settled: Callable[[Audited], House], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = settled(Audited(Proof.DISPUTED, str(DIFFERENCE)))
+    house.kill()
+    monkeypatch.setattr(FakeNode, "audit", lambda *_: Audited(Proof.AUDITED))
+    assert house.again().slot().proof is Proof.DISPUTED
 
 
 def test_an_audit_that_a_stop_cut_short_is_made_up_for_at_the_next_start(

@@ -248,7 +248,10 @@ class Node:
 
 
 def claim(done: Callable[[Proof], None], holds: bool = True) -> Claim:
-    return Claim(7, "tx", lambda writes: holds and dict(writes) == {"k": b"1"}, done)
+    def told(proof: Proof, contested: bool) -> None:
+        done(proof)
+
+    return Claim(7, "tx", lambda writes: holds and dict(writes) == {"k": b"1"}, told)
 
 
 @pytest.mark.parametrize("error", [None, Unavailable("no peer answers")])
@@ -279,8 +282,8 @@ def test_a_claim_nobody_can_prove_lets_others_pass_and_is_given_up(
 
     results: queue.Queue[tuple[int, Proof]] = queue.Queue()
     prover = Prover(OnlyEight())
-    prover.put(Claim(7, "tx", lambda _: True, lambda proof: results.put((7, proof))))
-    prover.put(Claim(8, "tx", lambda _: True, lambda proof: results.put((8, proof))))
+    prover.put(Claim(7, "tx", lambda _: True, lambda proof, _: results.put((7, proof))))
+    prover.put(Claim(8, "tx", lambda _: True, lambda proof, _: results.put((8, proof))))
     prover.start()
     assert results.get(timeout=20) == (8, Proof.AGREED)
     assert results.get(timeout=20) == (7, Proof.NONE)
