@@ -3,6 +3,8 @@
 Labels hold nothing a caller could invent: functions the chaincode does not have count as "other".
 """
 
+from typing import Any
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
@@ -69,16 +71,17 @@ class Metrics:
             ("of",),
             registry=self.registry,
         )
+        self._known: dict[tuple[Any, tuple[str, ...]], Any] = {}
         self._longest_seen = {"gc": 0.0, "loop": 0.0, "step": 0.0}
 
     def finished(self, function: str, outcome: str, seconds: float) -> None:
         """Count a transaction that ended."""
-        self._transactions.labels(function, outcome).inc()
-        self._duration.labels(function).observe(seconds)
+        self._labelled(self._transactions, function, outcome).inc()
+        self._labelled(self._duration, function).observe(seconds)
 
     def state_call(self, kind: str) -> None:
         """Count a request for state."""
-        self._state_calls.labels(kind).inc()
+        self._labelled(self._state_calls, kind).inc()
 
     def dropped(self, reason: str) -> None:
         """Count a message that was dropped; ``reason`` is one of a few fixed words."""
@@ -109,6 +112,13 @@ class Metrics:
     def text(self) -> bytes:
         """Return all of it in Prometheus' text format."""
         return generate_latest(self.registry)
+
+    def _labelled(self, metric: Any, *labels: str) -> Any:
+        # The library finds it under a lock; there are as many as the chaincode has functions.
+        found = self._known.get((metric, labels))
+        if found is None:
+            found = self._known[metric, labels] = metric.labels(*labels)
+        return found
 
     def _note(self, of: str, seconds: float) -> None:
         if seconds > self._longest_seen[of]:

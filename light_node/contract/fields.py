@@ -8,6 +8,7 @@ import binascii
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from light_node import jsonio
@@ -132,6 +133,7 @@ def json_argument(invocation: Invocation, fields: Mapping[str, Field]) -> dict[s
     return {name: field.read(name, value[name]) for name, field in fields.items()}
 
 
+@lru_cache(1024)
 def slot_of(text: str) -> Slot:
     """Return the slot of this id; ``BAD_INPUT`` unless it is canonical."""
     try:
