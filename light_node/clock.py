@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from light_node import jsonio
+from light_node.i18n import Text
 
 # Python's monotonic clock stands still while Linux or macOS sleeps; these go on. Whoever compares
 # it with the wall clock would take every sleep for a clock set forward.
@@ -87,9 +88,13 @@ class MarketTime:
             wall = datetime.fromisoformat(jsonio.string(fields, "wall"))
             market = datetime.fromisoformat(jsonio.string(fields, "market"))
         except ValueError as error:
-            raise jsonio.JsonError(f"market_time holds no ISO 8601 time: {error}") from error
+            raise jsonio.JsonError(
+                Text("market_time holds no ISO 8601 time: {error}", error=error)
+            ) from error
         if wall.tzinfo is None or market.tzinfo is None:
-            raise jsonio.JsonError("market_time needs times with an offset, like 2026-06-21T00:00Z")
+            raise jsonio.JsonError(
+                Text("market_time needs times with an offset, like 2026-06-21T00:00Z")
+            )
         return cls(wall, market, jsonio.integer(fields, "rate", low=1, high=1_000_000))
 
 

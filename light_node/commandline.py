@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from light_node import jsonio
+from light_node.i18n import Text, os_reason, said
 
 GOOD, NO, BAD_INPUT = 0, 1, 2
 INTERRUPTED = 128 + signal.SIGINT
@@ -68,9 +69,17 @@ def read_bytes(name: str) -> bytes:
             with Path(name).open("rb") as file:
                 data = file.read(MAX_INPUT_BYTES + 1)
     except OSError as error:
-        raise InputError(f"cannot read {name}: {error.strerror}") from error
+        raise InputError(
+            Text("cannot read {name}: {why}", name=name, why=os_reason(error))
+        ) from error
     if len(data) > MAX_INPUT_BYTES:
-        raise InputError(f"{name} is larger than {MAX_INPUT_BYTES >> 20} MiB")
+        raise InputError(
+            Text(
+                "{name} is larger than {most} MiB",
+                name=name,
+                most=MAX_INPUT_BYTES >> 20,
+            )
+        )
     return data
 
 
@@ -79,7 +88,11 @@ def read_json(name: str) -> Any:
     try:
         return jsonio.strict_loads(read_bytes(name))
     except jsonio.JsonError as error:
-        raise InputError(f"{'standard input' if name == '-' else name}: {error}") from error
+        raise InputError(
+            Text(
+                "{what}: {error}", what=Text("standard input") if name == "-" else name, error=error
+            )
+        ) from error
 
 
 def print_json(value: Any) -> None:
@@ -91,7 +104,7 @@ def host_port(text: str, option: str) -> tuple[str, int]:
     """Read ``HOST:PORT`` as ``option`` has it; ``InputError`` if it is not that."""
     host, _, port = text.rpartition(":")
     if not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
-        raise InputError(f"{option} must be HOST:PORT")
+        raise InputError(Text("{option} must be HOST:PORT", option=option))
     return host, int(port)
 
 
@@ -111,7 +124,7 @@ def _guarded(prog: str, execute: Any, arguments: argparse.Namespace) -> int:
         code: int = execute(arguments)
         sys.stdout.flush()
     except (InputError, jsonio.JsonError) as error:
-        print(f"{prog}: {error}", file=sys.stderr)
+        print(f"{prog}: {said(error)}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
         return INTERRUPTED

@@ -8,8 +8,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from light_node.i18n import SaidError, Text, plain
 
-class JsonError(ValueError):
+
+class JsonError(SaidError, ValueError):
     """The text is not JSON as this program accepts it; the message says what to change."""
 
 
@@ -30,21 +32,26 @@ def strict_loads(text: str | bytes) -> Any:
         if isinstance(text, bytes):
             text = text.decode("utf-8-sig")
         if text.startswith("\ufeff"):
-            raise JsonError("not valid JSON: it begins with a byte order mark")
+            raise JsonError(Text("not valid JSON: it begins with a byte order mark"))
         return _STRICT.decode(text)
     except UnicodeDecodeError as error:
-        raise JsonError(f"not UTF-8 text (byte {error.start})") from error
+        raise JsonError(Text("not UTF-8 text (byte {start})", start=error.start)) from error
     except json.JSONDecodeError as error:
         raise JsonError(
-            f"not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}"
+            Text(
+                "not valid JSON: {msg} at line {lineno}, column {colno}",
+                msg=error.msg,
+                lineno=error.lineno,
+                colno=error.colno,
+            )
         ) from error
     except RecursionError as error:
-        raise JsonError("not usable JSON: nested too deeply") from error
+        raise JsonError(Text("not usable JSON: nested too deeply")) from error
     except JsonError:
         raise
     except ValueError as error:
         # Python refuses to convert integers of thousands of digits; so do we.
-        raise JsonError("not usable JSON: a number has too many digits") from error
+        raise JsonError(Text("not usable JSON: a number has too many digits")) from error
 
 
 def integer(
@@ -53,11 +60,27 @@ def integer(
     """Return the integer field ``name``; ``JsonError`` if missing, not an integer or outside."""
     value = required(fields, name)
     if isinstance(value, bool) or not isinstance(value, int):
-        raise JsonError(f'"{name}" must be an integer, not {_kind(value)}')
+        raise JsonError(
+            Text('"{name}" must be an integer, not {found}', name=name, found=_kind(value))
+        )
     if low is not None and value < low:
-        raise JsonError(f'"{name}" is {_short(value)}; it must be at least {low}')
+        raise JsonError(
+            Text(
+                '"{name}" is {value}; it must be at least {low}',
+                name=name,
+                value=_short(value),
+                low=low,
+            )
+        )
     if high is not None and value > high:
-        raise JsonError(f'"{name}" is {_short(value)}; it must be at most {high}')
+        raise JsonError(
+            Text(
+                '"{name}" is {value}; it must be at most {high}',
+                name=name,
+                value=_short(value),
+                high=high,
+            )
+        )
     return value
 
 
@@ -65,9 +88,15 @@ def string(fields: Mapping[str, Any], name: str, *, max_length: int = 4096) -> s
     """Return the string field ``name``; ``JsonError`` if missing, empty, too long or no string."""
     value = required(fields, name)
     if not isinstance(value, str):
-        raise JsonError(f'"{name}" must be a string, not {_kind(value)}')
+        raise JsonError(
+            Text('"{name}" must be a string, not {found}', name=name, found=_kind(value))
+        )
     if not value or len(value) > max_length:
-        raise JsonError(f'"{name}" must have 1 to {max_length} characters')
+        raise JsonError(
+            Text(
+                '"{name}" must have 1 to {max_length} characters', name=name, max_length=max_length
+            )
+        )
     return value
 
 
@@ -75,14 +104,18 @@ def array(fields: Mapping[str, Any], name: str) -> list[Any]:
     """Return the array field ``name``; ``JsonError`` if missing or not an array."""
     value = required(fields, name)
     if not isinstance(value, list):
-        raise JsonError(f'"{name}" must be an array, not {_kind(value)}')
+        raise JsonError(
+            Text('"{name}" must be an array, not {found}', name=name, found=_kind(value))
+        )
     return value
 
 
 def mapping(value: Any, what: str) -> dict[str, Any]:
     """Return ``value`` as an object; ``JsonError`` naming ``what`` if it is anything else."""
     if not isinstance(value, dict):
-        raise JsonError(f"{what} must be a JSON object, not {_kind(value)}")
+        raise JsonError(
+            Text("{what} must be a JSON object, not {found}", what=what, found=_kind(value))
+        )
     return value
 
 
@@ -91,34 +124,33 @@ def required(fields: Mapping[str, Any], name: str) -> Any:
     try:
         return fields[name]
     except KeyError:
-        raise JsonError(f'"{name}" is missing') from None
+        raise JsonError(Text('"{name}" is missing', name=name)) from None
 
 
-def _kind(value: Any) -> str:
-    names = {dict: "an object", list: "an array", str: "a string", bool: "a truth value"}
+def _kind(value: Any) -> Text:
     if value is None:
-        return "null"
+        return plain("null")
     if isinstance(value, float):
-        return f"the fraction {value!r}"
-    return names.get(type(value), "a number")
+        return Text("the fraction {value}", value=repr(value))
+    return _KINDS.get(type(value), Text("a number"))
 
 
 def _short(value: int) -> str:
     # Messages stay one readable line, also when a file holds a number of a thousand digits.
-    return str(value) if abs(value) < 10**30 else "a number of more than 30 digits"
+    return str(value) if abs(value) < 10**30 else Text("a number of more than 30 digits")
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for key, value in pairs:
         if key in result:
-            raise JsonError(f"the key {key[:40]!a} appears twice in one object")
+            raise JsonError(Text("the key {key} appears twice in one object", key=ascii(key[:40])))
         result[key] = value
     return result
 
 
 def _no_constant(name: str) -> Any:
-    raise JsonError(f"{name} is not a number this program accepts")
+    raise JsonError(Text("{name} is not a number this program accepts", name=name))
 
 
 def _is_plain(value: Any) -> bool:
@@ -133,17 +165,33 @@ def _is_plain(value: Any) -> bool:
 
 def _refuse_floats(value: Any, where: str) -> None:
     if isinstance(value, float):
-        raise JsonError(f"{where} is the fraction {value!r}; only integers are serialized")
+        raise JsonError(
+            Text(
+                "{where} is the fraction {value}; only integers are serialized",
+                where=where,
+                value=repr(value),
+            )
+        )
     if isinstance(value, dict):
         for key, item in value.items():
             if not isinstance(key, str):
-                raise JsonError(f"{where} has a key that is not a string: {key!r}")
+                raise JsonError(
+                    Text(
+                        "{where} has a key that is not a string: {key}", where=where, key=repr(key)
+                    )
+                )
             _refuse_floats(item, f"{where}.{key}")
     elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
             _refuse_floats(item, f"{where}[{index}]")
 
 
+_KINDS: Mapping[type, Text] = {
+    dict: Text("an object"),
+    list: Text("an array"),
+    str: Text("a string"),
+    bool: Text("a truth value"),
+}
 _PLAIN = frozenset({str, int, bool, type(None)})
 # Made once: json.dumps and json.loads make new ones for every call with such options.
 _CANONICAL = json.JSONEncoder(

@@ -10,28 +10,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from requests.exceptions import SSLError
-
 from light_node.chain.errors import TrustRootExpired, TrustRootMismatch
-from light_node.fabric.errors import (
-    CaAnswerInvalid,
-    CaAuthenticationFailed,
-    CaError,
-    CaNotFound,
-    CaUnavailable,
-    FabricError,
-)
+from light_node.fabric.errors import CaAuthenticationFailed, CaNotFound
 from light_node.fabric.profile import ProfileError
 from wallet_app import i18n
 from wallet_app.i18n import tr
-from wallet_app.keys.store import (
-    KeyNotFound,
-    KeyPlace,
-    KeyringUnavailable,
-    KeyState,
-    KeyStoreError,
-    WrongPassphrase,
-)
+from wallet_app.keys.store import KeyPlace, KeyState, KeyStoreError
 from wallet_app.settings import Settings, SettingsError
 from wallet_app.wallets import (
     MIN_PASSPHRASE,
@@ -305,88 +289,3 @@ def keyring_text(state: KeyState | None) -> str:
             "The keyring refused: allow 'prosumer-wallet' to use it, or use an encrypted file."
         ),
     }[state]
-
-
-def explain(error: Exception) -> str:
-    """Return one line in our own words on what went wrong and what to do.
-
-    A closed list; what a CA or a peer said is in :func:`foreign`, for showing on demand. Errors of
-    our own that are not in the list have such a line as their message.
-    """
-    if isinstance(error, KeyringUnavailable):
-        return _keyring_failed(error.state)
-    if isinstance(error, CaUnavailable) and isinstance(error.__cause__, SSLError):
-        return tr(
-            "Another server answers in the CA's place: its TLS certificate is not the one of the "
-            "profile. Nothing was sent to it; ask your operator."
-        )
-    for kind, text in _words():
-        if isinstance(error, kind):
-            return text
-    if isinstance(error, OSError):
-        return tr(
-            "A file cannot be used: {reason} ({file})",
-            reason=error.strerror or type(error).__name__,
-            file=error.filename or "?",
-        )
-    return str(error) or type(error).__name__
-
-
-def foreign(error: Exception) -> str:
-    """Return what the other side said, "" if nothing; not checked, never to be trusted."""
-    return error.foreign if isinstance(error, FabricError) else ""
-
-
-def _keyring_failed(state: KeyState) -> str:
-    # Not keyring_text: the key lies in the keyring already, a file is no way out.
-    return {
-        KeyState.READY: tr("The keyring did not do it: try again."),
-        KeyState.LOCKED: tr("The keyring is locked: unlock it and try again."),
-        KeyState.ABSENT: tr(
-            "The keyring service does not answer: log in to your desktop and try again."
-        ),
-        KeyState.DENIED: tr(
-            "The keyring refused: allow 'prosumer-wallet' to use it and try again."
-        ),
-    }[state]
-
-
-def _words() -> tuple[tuple[type[Exception], str], ...]:
-    return (
-        (
-            CaAuthenticationFailed,
-            tr(
-                "The CA does not accept this enrolment id and secret: check both for typing "
-                "errors. A secret may be used up: ask your organisation for a new one."
-            ),
-        ),
-        (CaNotFound, tr("The organisation's CA is not the one of the profile: ask your operator.")),
-        (
-            CaUnavailable,
-            tr(
-                "The organisation's CA cannot be reached: check the network connection and try "
-                "again."
-            ),
-        ),
-        (CaAnswerInvalid, tr("The CA's answer cannot be used: tell your organisation.")),
-        (CaError, tr("The CA refused the enrolment: ask your organisation.")),
-        (
-            TrustRootExpired,
-            tr("The network profile has expired: get a new one from your operator."),
-        ),
-        (
-            TrustRootMismatch,
-            tr(
-                "The network profile was altered or damaged: its trust root is not what the "
-                "profile says. Get it again from your operator."
-            ),
-        ),
-        (
-            WrongPassphrase,
-            tr("The passphrase does not open the key: check capitals and keyboard layout."),
-        ),
-        (
-            KeyNotFound,
-            tr("The private key is not there: restore your backup, or enrol again."),
-        ),
-    )

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from light_node import jsonio
 from light_node.market.units import MONEY_PER_CURRENCY, TICKS_PER_CURRENCY
 from wallet_app.files import write_atomically
-from wallet_app.i18n import translated
+from wallet_app.i18n import said, tr, translated
 from wallet_app.meter.roles import parse_lines, parse_roles
 
 _FILE = "settings.json"
@@ -57,16 +57,44 @@ class Setting:
         """Return ``value`` if it is possible here; ``SettingsError`` otherwise."""
         if isinstance(self.default, int):
             if isinstance(value, bool) or not isinstance(value, int):
-                raise SettingsError(f'"{self.name}" must be a whole number, not {value!r}')
+                raise SettingsError(
+                    tr(
+                        '"{name}" must be a whole number, not {value}',
+                        name=self.name,
+                        value=repr(value),
+                    )
+                )
             if self.low is not None and value < self.low:
-                raise SettingsError(f'"{self.name}" is {value}; it must be at least {self.low}')
+                raise SettingsError(
+                    tr(
+                        '"{name}" is {value}; it must be at least {low}',
+                        name=self.name,
+                        value=value,
+                        low=self.low,
+                    )
+                )
             if self.high is not None and value > self.high:
-                raise SettingsError(f'"{self.name}" is {value}; it must be at most {self.high}')
+                raise SettingsError(
+                    tr(
+                        '"{name}" is {value}; it must be at most {high}',
+                        name=self.name,
+                        value=value,
+                        high=self.high,
+                    )
+                )
             return value
         if not isinstance(value, str) or len(value) > 1000:
-            raise SettingsError(f'"{self.name}" must be a text, not {value!r}')
+            raise SettingsError(
+                tr('"{name}" must be a text, not {value}', name=self.name, value=repr(value))
+            )
         if self.choices and value not in self.choices:
-            raise SettingsError(f'"{self.name}" must be one of {", ".join(self.choices)}')
+            raise SettingsError(
+                tr(
+                    '"{name}" must be one of {choices}',
+                    name=self.name,
+                    choices=", ".join(self.choices),
+                )
+            )
         check = _CHECKS.get(self.name)
         if check is not None:
             check(value)
@@ -444,7 +472,7 @@ class Settings(Mapping[str, Any]):
         self._values: dict[str, int | str] = {s.name: s.default for s in SETTINGS}
         for name, value in (values or {}).items():
             if name not in BY_NAME:
-                raise SettingsError(f'there is no setting "{name}"')
+                raise SettingsError(tr('there is no setting "{name}"', name=name))
             self._values[name] = BY_NAME[name].check(value)
 
     def __getitem__(self, name: str) -> Any:
@@ -482,13 +510,15 @@ class Settings(Mapping[str, Any]):
         except FileNotFoundError:
             return cls()
         except (OSError, jsonio.JsonError) as error:
-            raise SettingsError(f"{path} cannot be used: {error}; mend or delete it") from error
+            raise SettingsError(
+                tr("{path} cannot be used: {why}; mend or delete it", path=path, why=said(error))
+            ) from error
         return cls({name: value for name, value in values.items() if name in BY_NAME})
 
 
 def _check_key(text: str) -> None:
     if text and not re.fullmatch(r"[0-9A-Fa-f]{32}", text):
-        raise SettingsError("the keys of a meter are 32 hex digits each")
+        raise SettingsError(tr("the keys of a meter are 32 hex digits each"))
 
 
 def _check_link(text: str) -> None:
@@ -500,27 +530,29 @@ def parse_link(text: str) -> tuple[int, int, str, int]:
     """Return (baud, data bits, parity, stop bits) of ``9600 8N1``; ``SettingsError`` if none."""
     match = re.fullmatch(r"(\d{3,6}) ([78])([NEO])([12])", text.strip().upper())
     if match is None:
-        raise SettingsError(f'"meter_link" is {text!r}; write speed and format such as 9600 8N1')
+        raise SettingsError(
+            tr('"meter_link" is {text}; write speed and format such as 9600 8N1', text=repr(text))
+        )
     return int(match[1]), int(match[2]), match[3], int(match[4])
 
 
 def _check_password(text: str) -> None:
     if len(text.encode("utf-8")) > 64:
-        raise SettingsError("passwords of meters have up to 64 bytes")
+        raise SettingsError(tr("passwords of meters have up to 64 bytes"))
 
 
 def _check_roles(text: str) -> None:
     try:
         parse_roles(text)
     except ValueError as error:
-        raise SettingsError(f'"meter_roles": {error}') from error
+        raise SettingsError(tr('"meter_roles": {why}', why=said(error))) from error
 
 
 def _check_lines(text: str) -> None:
     try:
         lines = parse_lines(text)
     except ValueError as error:
-        raise SettingsError(f'"meter_lines": {error}') from error
+        raise SettingsError(tr('"meter_lines": {why}', why=said(error))) from error
     for line in lines:
         for name, value in line.items():
             BY_NAME[f"meter_{name}"].check(value)
@@ -542,12 +574,18 @@ def parse_hours(text: str) -> tuple[tuple[time, time], ...]:
             start, end = map(time.fromisoformat, ends.groups() if ends else ("", ""))
         except ValueError:
             raise SettingsError(
-                f'"limit_hours" has {part.strip()!r}; write hours such as 06:00-12:00, 22:00-02:00'
+                tr(
+                    '"limit_hours" has {part}; write hours such as 06:00-12:00, 22:00-02:00',
+                    part=repr(part.strip()),
+                )
             ) from None
         if start == end:
             # It could mean always or never, and one of the two spends money.
             raise SettingsError(
-                f'"limit_hours" begins and ends at {start:%H:%M}; leave it empty to trade all day'
+                tr(
+                    '"limit_hours" begins and ends at {start}; leave it empty to trade all day',
+                    start=format(start, "%H:%M"),
+                )
             )
         spans.append((start, end))
     return tuple(spans)
@@ -557,7 +595,9 @@ def _check_zone(name: str) -> None:
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise SettingsError(f'"time_zone" is {name!r}; give an IANA name, Asia/Shanghai') from error
+        raise SettingsError(
+            tr('"time_zone" is {name}; give an IANA name, Asia/Shanghai', name=repr(name))
+        ) from error
 
 
 _CHECKS: Mapping[str, Callable[[str], None]] = {

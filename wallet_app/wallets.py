@@ -34,6 +34,7 @@ from light_node.fabric.ca import CaClient
 from light_node.fabric.errors import FabricError
 from light_node.fabric.identity import SigningIdentity
 from light_node.fabric.profile import NetworkProfile, ProfileError
+from light_node.i18n import Text
 from light_node.mtc.timetable import Timetable
 from wallet_app.database import DatabaseError
 from wallet_app.files import data_directory
@@ -173,8 +174,10 @@ def check_profile(profile: NetworkProfile, now: datetime) -> CheckedProfile:
         sources.check_certified(root.config, msp_id, address, pem)
     if len({msp_id for msp_id, _, _ in nodes}) < 2:
         raise TooFewOrganizations(
-            "the network profile names nodes of fewer than two organisations, so nothing could be "
-            "compared: ask your operator for a complete profile"
+            Text(
+                "the network profile names nodes of fewer than two organisations, so nothing "
+                "could be compared: ask your operator for a complete profile"
+            )
         )
     return CheckedProfile(profile, root)
 
@@ -247,7 +250,10 @@ def _check_certificate(directory: Path, identity: WalletIdentity, now: datetime)
         expires = identity.expires
     except (ValueError, UnsupportedAlgorithm) as error:
         raise EnrolmentError(
-            f"{directory / 'identity.json'} is damaged: its certificate cannot be read; enrol again"
+            tr(
+                "{path} is damaged: its certificate cannot be read; enrol again",
+                path=directory / "identity.json",
+            )
         ) from error
     if now >= expires:
         raise CertificateEnded(
@@ -273,7 +279,13 @@ def connect_ca(profile: NetworkProfile, msp_id: str) -> CaClient:
     endpoint = profile.organization(msp_id).ca
     if endpoint is None:
         known = ", ".join(enrolling_organizations(profile))
-        raise ProfileError(f"{msp_id} has no CA in the network profile; wallets enrol at: {known}")
+        raise ProfileError(
+            Text(
+                "{msp_id} has no CA in the network profile; wallets enrol at: {known}",
+                msp_id=msp_id,
+                known=known,
+            )
+        )
     return CaClient(endpoint.url, endpoint.name, endpoint.tls_root_pem)
 
 

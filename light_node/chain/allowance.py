@@ -10,6 +10,7 @@ from light_node.chain.store import HeaderStore
 from light_node.chain.tracker import Tracker
 from light_node.fabric.block import MAX_BLOCK_BYTES
 from light_node.fabric.channel_config import ChannelConfig
+from light_node.i18n import Text
 
 FLOOR_BYTES = 8 * 1024 * 1024
 """A block may have so many whatever the configuration says: configurations come whole."""
@@ -42,8 +43,12 @@ def count(tracker: Tracker, store: HeaderStore, raw: bytes) -> None:
     if tracker.unverified > allowed:
         sent, tracker.unverified = tracker.unverified, 0
         raise errors.TooManyBytes(
-            f"the node sent {sent:,} bytes without one more block that verifies; "
-            f"{allowed:,} are taken"
+            Text(
+                "the node sent {sent} bytes without one more block that verifies; {allowed} are "
+                "taken",
+                sent=format(sent, ","),
+                allowed=format(allowed, ","),
+            )
         )
 
 
@@ -54,7 +59,12 @@ def _check_size(store: HeaderStore, raw: bytes, most: int) -> None:
     if older is not None and len(raw) <= most_block_bytes(older):
         return
     raise errors.TooManyBytes(
-        f"block {block.number} came with {len(raw):,} bytes; the channel allows {most:,}",
+        Text(
+            "block {number} came with {count} bytes; the channel allows {most}",
+            number=block.number,
+            count=format(len(raw), ","),
+            most=format(most, ","),
+        ),
         number=block.number,
         hash=block.hash,
     )

@@ -36,6 +36,7 @@ from light_node.fabric.crypto import CryptoError, load_certificate
 from light_node.fabric.errors import MalformedMessage
 from light_node.fabric.pb import kvrwset_pb2, msp_pb2
 from light_node.fabric.transaction import NamespaceRwset, ParsedTransaction
+from light_node.i18n import Text
 
 SLOT_TYPES = frozenset(
     {
@@ -76,8 +77,8 @@ class OrderedTransaction:
 class Difference:
     """Something that was written and does not follow.
 
-    ``written`` and ``replayed`` are short JSON or words. All texts are ASCII and bounded, whatever
-    the ledger holds.
+    ``written`` and ``replayed`` are short JSON or words; words of ours are Texts. All of it is
+    ASCII and bounded, whatever the ledger holds.
     """
 
     block: int
@@ -88,11 +89,19 @@ class Difference:
     replayed: str
 
     def __str__(self) -> str:
+        return self.text
+
+    @property
+    def text(self) -> Text:
         """Say it in one line."""
-        return (
-            f"block {self.block}, {self.function}: {self.subject} is {self.written}, "
-            f"replayed {self.replayed}"
-        )
+        return Text(
+            "block {number}, {function}: {subject} is {written}, replayed {replayed}",
+            number=self.block,
+            function=self.function,
+            subject=self.subject,
+            written=self.written,
+            replayed=self.replayed,
+        ).of("Difference")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +116,7 @@ class Replay:
     phase: str
     transactions: int
     differences: tuple[Difference, ...]
-    unchecked: tuple[str, ...]
+    unchecked: tuple[Text, ...]
 
 
 def belongs(key: str, slot_id: str) -> bool:
@@ -146,7 +155,7 @@ def replay(
     """
     state = _State(slot_id, chaincode, earlier)
     differences: list[Difference] = []
-    unchecked: list[str] = []
+    unchecked: list[Text] = []
     count = 0
     for entry in transactions:
         if any(belongs(key, slot_id) for key in market_writes(entry.transaction, chaincode)):
@@ -155,11 +164,21 @@ def replay(
                 found = _judge(state, entry)
             except NotVerified as error:
                 name = _shown(entry.transaction.transaction_id[:16])
-                unchecked.append(f"{_function(entry)} {name}: {error}")
+                unchecked.append(
+                    Text(
+                        "{function} {name}: {error}",
+                        function=_function(entry),
+                        name=name,
+                        error=error,
+                    )
+                )
                 found = []
             differences += found[: MAX_DIFFERENCES - len(differences)]
         state.apply(entry)
     return Replay(slot_id, state.phase, count, tuple(differences), tuple(unchecked))
+
+
+_ACCEPTED = Text("accepted")
 
 
 # -- state --------------------------------------------------------------------------------------
@@ -241,7 +260,7 @@ def _judge(state: _State, entry: OrderedTransaction) -> list[Difference]:
     transaction = entry.transaction
     if transaction.chaincode != state.chaincode:
         name = _shown(transaction.chaincode)
-        return [_difference(entry, "what wrote to the slot", name, f'"{state.chaincode}"')]
+        return [_difference(entry, Text("what wrote to the slot"), name, f'"{state.chaincode}"')]
     space = _namespace(transaction, state.chaincode)
     assert space is not None
     found = _beside_the_contract(entry, space) + _stale_reads(state, entry, space)
@@ -250,16 +269,23 @@ def _judge(state: _State, entry: OrderedTransaction) -> list[Difference]:
         response, event = _run(view, transaction)
     except _NotRead as missing:
         wanted = _named(str(missing.args[0]))
-        return [*found, _difference(entry, "what was read", f"without {wanted}", f"with {wanted}")]
+        without, including = Text("without {key}", key=wanted), Text("with {key}", key=wanted)
+        return [*found, _difference(entry, Text("what was read"), without, including)]
     except (MalformedMessage, CryptoError, DecodeError) as error:
-        return [*found, _difference(entry, "the proposal", "accepted", _text(str(error)))]
+        refusal = _text(str(error))
+        return [*found, _difference(entry, Text("the proposal"), _ACCEPTED, refusal)]
     except NotVerified:
         raise
     except Exception as error:  # noqa: BLE001 - a spoiled record can break the contract anywhere
-        reason = f"impossible on these records ({type(error).__name__}: {_text(str(error))})"
-        return [*found, _difference(entry, "the outcome", "accepted", reason)]
+        reason = Text(
+            "impossible on these records ({kind}: {what})",
+            kind=type(error).__name__,
+            what=_text(str(error)),
+        )
+        return [*found, _difference(entry, Text("the outcome"), _ACCEPTED, reason)]
     if not response.ok:
-        return [*found, _difference(entry, "the outcome", "accepted", _text(response.message))]
+        refusal = _text(response.message)
+        return [*found, _difference(entry, Text("the outcome"), _ACCEPTED, refusal)]
     return found + _compare(entry, space, view.writes, response, event)
 
 
@@ -290,19 +316,23 @@ def _compare(
     written = space.writes
     for key in sorted(written.keys() | writes.keys()):
         if key not in written or key not in writes:
-            subject = f"the writing of {_named(key)}"
+            subject = Text("the writing of {key}", key=_named(key))
             found.append(_difference(entry, subject, _yes(key in written), _yes(key in writes)))
         else:
             found += _fields(entry, _named(key), written[key], writes[key])
-    found += _fields(entry, "the result", entry.transaction.response.payload, response.payload)
+    found += _fields(
+        entry, Text("the result"), entry.transaction.response.payload, response.payload
+    )
     stated = entry.transaction.event
     if stated is None or event is None:
         if (stated is None) != (event is None):
-            found.append(_difference(entry, "an event", _yes(bool(stated)), _yes(bool(event))))
+            found.append(
+                _difference(entry, Text("an event"), _yes(bool(stated)), _yes(bool(event)))
+            )
         return found
     if stated.name != event[0]:
-        found.append(_difference(entry, "the event", _shown(stated.name), _shown(event[0])))
-    return found + _fields(entry, "the event", stated.payload, event[1])
+        found.append(_difference(entry, Text("the event"), _shown(stated.name), _shown(event[0])))
+    return found + _fields(entry, Text("the event"), stated.payload, event[1])
 
 
 def _beside_the_contract(entry: OrderedTransaction, space: NamespaceRwset) -> list[Difference]:
@@ -312,7 +342,8 @@ def _beside_the_contract(entry: OrderedTransaction, space: NamespaceRwset) -> li
     )
     if not beside:
         return []
-    return [_difference(entry, "key metadata or private data", "written", "not written")]
+    subject = Text("key metadata or private data")
+    return [_difference(entry, subject, Text("written"), Text("not written"))]
 
 
 def _stale_reads(
@@ -327,7 +358,7 @@ def _stale_reads(
         value, version = state.known.get(read.key, (None, None))
         in_force = None if value is None else version
         if stated != in_force:
-            subject = f"the version read of {_named(read.key)}"
+            subject = Text("the version read of {key}", key=_named(read.key))
             found.append(_difference(entry, subject, str(stated), str(in_force)))
     return found
 
@@ -346,25 +377,26 @@ def _fields(
         a, b = one.get(name), other.get(name)
         if name in one and name in other and a == b and type(a) is type(b):
             continue
-        subject, a, b = _narrow(f"{what}, {_text(name)}", a, b)
+        subject, a, b = _narrow(Text("{what}, {name}", what=what, name=_text(name)), a, b)
         found.append(_difference(entry, subject, _shown(a), _shown(b)))
     # Equal fields in other bytes: not canonical, so not what the contract writes.
     return found or [_difference(entry, what, _shown(written), _shown(replayed))]
 
 
-def _narrow(subject: str, a: Any, b: Any) -> tuple[str, Any, Any]:
+def _narrow(subject: Text, a: Any, b: Any) -> tuple[Text, Any, Any]:
     """Descend to the first row or member that differs, so that the difference can be read."""
     while True:
         if isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
             at: Any = next((i for i, (x, y) in enumerate(zip(a, b, strict=True)) if x != y), None)
             if at is None or not isinstance(a[at], list | dict):
                 return subject, a, b
-            subject, a, b = f"{subject} row {at + 1}", a[at], b[at]
+            subject, a, b = Text("{what} row {row}", what=subject, row=at + 1), a[at], b[at]
         elif isinstance(a, dict) and isinstance(b, dict):
             at = next((k for k in sorted(a.keys() | b.keys()) if a.get(k) != b.get(k)), None)
             if at is None:
                 return subject, a, b
-            subject, a, b = f"{subject} of {_text(at)}", a.get(at), b.get(at)
+            subject = Text("{what} of {name}", what=subject, name=_text(at))
+            a, b = a.get(at), b.get(at)
         else:
             return subject, a, b
 
@@ -379,7 +411,7 @@ def _difference(entry: OrderedTransaction, subject: str, written: str, replayed:
 
 def _function(entry: OrderedTransaction) -> str:
     args = entry.transaction.args
-    return _text(args[0].decode("ascii", "replace")) if args else "a call without arguments"
+    return _text(args[0].decode("ascii", "replace")) if args else Text("a call without arguments")
 
 
 def _named(key: str) -> str:
@@ -405,8 +437,8 @@ def _cut(text: str) -> str:
     return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 3] + "..."
 
 
-def _yes(there: bool) -> str:
-    return "there" if there else "missing"
+def _yes(there: bool) -> Text:
+    return Text("there") if there else Text("missing")
 
 
 def _record(value: bytes | None) -> dict[str, Any] | None:

@@ -31,6 +31,7 @@ from light_node.fabric.commit_hash import NeedsStateError, block_updates, commit
 from light_node.fabric.errors import MalformedMessage
 from light_node.fabric.msp import MspError, MspManager
 from light_node.fabric.transaction import ParsedTransaction, parse_transaction
+from light_node.i18n import Text, told
 from light_node.market.slots import parse as parse_slot
 
 MAX_BLOCKS = 20_000
@@ -122,11 +123,19 @@ class Auditor:
                 accused = self._accused(found, differences)
                 return Audit(result, flags.level, flags.organizations, number, last, accused)
         advice = (
-            "check the slot's id; it may be in a later block or yet to come"
+            Text("check the slot's id; it may be in a later block or yet to come")
             if first == self._node.first_block + 1
-            else "read from a block nearer to the slot, or more blocks"
+            else Text("read from a block nearer to the slot, or more blocks")
         )
-        raise errors.NotVerified(f"{slot_id} was not opened in blocks {first} to {last}; {advice}")
+        raise errors.NotVerified(
+            Text(
+                "{slot} was not opened in blocks {first} to {last}; {advice}",
+                slot=slot_id,
+                first=first,
+                last=last,
+                advice=advice,
+            )
+        )
 
     def _accused(
         self, found: Iterable[OrderedTransaction], differences: Iterable[Difference]
@@ -159,12 +168,25 @@ class Auditor:
             if not any(belongs(k, slot_id) for k in market_writes(transaction, self._chaincode)):
                 continue
             if len(found) >= MAX_TRANSACTIONS:
-                raise errors.NotVerified(f"more than {MAX_TRANSACTIONS} transactions in {slot_id}")
+                raise errors.NotVerified(
+                    Text(
+                        "more than {most} transactions in {slot}",
+                        most=MAX_TRANSACTIONS,
+                        slot=slot_id,
+                    )
+                )
             found.append(OrderedTransaction(*version, transaction))
             for problem in self._node.check(entry)[1]:
                 name, function = entry.transaction_id, "a transaction"
                 problems.append(
-                    Difference(full.number, name, function, "valid", "yes", f"no: {problem}")
+                    Difference(
+                        full.number,
+                        name,
+                        function,
+                        Text("valid"),
+                        Text("yes"),
+                        Text("no: {problem}", problem=problem),
+                    )
                 )
             opened = opened or opens(transaction, self._chaincode, slot_id)
         return opened
@@ -184,10 +206,18 @@ class Auditor:
         number, index = version
         full = self._node.block(number)
         if index >= len(full.transactions):
-            raise errors.NotVerified(f"block {number} has no transaction {index}")
+            raise errors.NotVerified(
+                Text("block {number} has no transaction {index}", number=number, index=index)
+            )
         transaction = _parsed(full.transactions[index].envelope)
         if transaction is None or key not in market_writes(transaction, self._chaincode):
-            raise errors.NotVerified(f"transaction {index} of block {number} did not write that")
+            raise errors.NotVerified(
+                Text(
+                    "transaction {index} of block {number} did not write that",
+                    index=index,
+                    number=number,
+                )
+            )
         self._remember(transaction, version)
         return market_writes(transaction, self._chaincode)[key]
 
@@ -217,7 +247,7 @@ class _Flags:
                 self._ask(full)  # its commit hash is vouched for, but does not prove its flags
             return
         except BlockError as error:
-            raise errors.MalformedBlock(str(error), number=full.number) from error
+            raise errors.MalformedBlock(told(error), number=full.number) from error
         self._above = full, flags, updates
 
     def end(self, first: int) -> None:

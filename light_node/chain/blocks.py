@@ -18,6 +18,7 @@ from light_node.fabric.msp import MspError
 from light_node.fabric.pb import common_pb2, peer_pb2
 from light_node.fabric.policy import PolicyError, SignedData, satisfied
 from light_node.fabric.transaction import ParsedTransaction, parse_header, parse_transaction
+from light_node.i18n import Text
 
 DEFAULT_ENDORSEMENT = peer_pb2.ApplicationPolicy(
     channel_config_policy_reference=DEFAULT_REFERENCE
@@ -71,12 +72,19 @@ def open_block(raw: bytes, expected_hash: bytes) -> FullBlock:
     verify.verify_hash(block, expected_hash)
     if block.envelopes is None:
         raise errors.MalformedBlock(
-            f"block {block.number} came without its data", number=block.number, hash=block.hash
+            Text("block {number} came without its data", number=block.number),
+            number=block.number,
+            hash=block.hash,
         )
     flags = blocks.transactions_filter(block)
     if flags and len(flags) != len(block.envelopes):
         raise errors.MalformedBlock(
-            f"block {block.number} has {len(block.envelopes)} transactions but {len(flags)} flags",
+            Text(
+                "block {number} has {transactions} transactions but {flags} flags",
+                number=block.number,
+                transactions=len(block.envelopes),
+                flags=len(flags),
+            ),
             number=block.number,
             hash=block.hash,
         )
@@ -100,7 +108,7 @@ def _transaction(number: int, index: int, raw: bytes, code: int | None) -> Block
 
 def check_transaction(
     config: ChannelConfig, envelope: bytes, endorsement_policies: Mapping[str, bytes]
-) -> tuple[ParsedTransaction | None, tuple[str, ...]]:
+) -> tuple[ParsedTransaction | None, tuple[Text, ...]]:
     """Check a transaction as a peer does before MVCC (2.10 steps 3 to 5).
 
     Returns it parsed and what is wrong: channel, creator's signature, transaction id, proposal
@@ -111,14 +119,14 @@ def check_transaction(
     try:
         transaction = parse_transaction(envelope)
     except MalformedMessage as error:
-        return None, (str(error),)
-    problems: list[str] = []
+        return None, (error.text,)
+    problems: list[Text] = []
     if transaction.channel != config.channel_id:
-        problems.append("it is for another channel")
+        problems.append(Text("it is for another channel"))
     if not transaction.id_is_consistent:
-        problems.append("its id is not the hash of nonce and creator")
+        problems.append(Text("its id is not the hash of nonce and creator"))
     if not transaction.hash_is_consistent:
-        problems.append("what was endorsed is not what was proposed")
+        problems.append(Text("what was endorsed is not what was proposed"))
     problems += _check_creator(config, transaction)
     touched = {transaction.chaincode, transaction.action.chaincode}
     touched |= {rwset.namespace for rwset in transaction.rwsets if rwset.writes_anything}
@@ -127,20 +135,20 @@ def check_transaction(
     return transaction, tuple(problems)
 
 
-def _check_creator(config: ChannelConfig, transaction: ParsedTransaction) -> list[str]:
+def _check_creator(config: ChannelConfig, transaction: ParsedTransaction) -> list[Text]:
     try:
         creator = config.msps.deserialize(transaction.creator)
     except MspError as error:
-        return [f"its creator is not accepted: {error}"]
+        return [Text("its creator is not accepted: {error}", error=error)]
     header = transaction.header
     if not creator.verify(header.payload, header.signature):
-        return ["its creator's signature is wrong"]
+        return [Text("its creator's signature is wrong")]
     return []
 
 
 def _check_endorsements(
     config: ChannelConfig, transaction: ParsedTransaction, endorsement_policy: bytes
-) -> list[str]:
+) -> list[Text]:
     signed = [
         SignedData(transaction.response_payload + e.endorser, e.endorser, e.signature)
         for e in transaction.endorsements
@@ -150,8 +158,8 @@ def _check_endorsements(
         if satisfied(policy, config.msps, signed):
             return []
     except PolicyError as error:
-        return [f"its endorsement policy cannot be used: {error}"]
-    return ["its endorsements do not satisfy the policy"]
+        return [Text("its endorsement policy cannot be used: {error}", error=error)]
+    return [Text("its endorsements do not satisfy the policy")]
 
 
 def is_endorser_transaction(transaction: BlockTransaction) -> bool:

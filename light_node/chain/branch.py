@@ -15,6 +15,7 @@ from light_node.fabric import block as blocks
 from light_node.fabric.block import HASH_BYTES, Block, BlockError, block_hash
 from light_node.fabric.channel_config import ChannelConfig
 from light_node.fabric.msp import Identity
+from light_node.i18n import Text
 
 MAX_BLOCKS = 200_000
 """A longer branch is not kept: its file would have more than 9 MB for one side."""
@@ -58,7 +59,9 @@ def first_hash(branch: Branch, parent: bytes) -> bytes:
     block = verify.parse(branch.signed)
     number = branch.first_number(block)
     if len(branch.before) % HASH_BYTES or len(parent) != HASH_BYTES or number < 1:
-        raise errors.MalformedBlock("a branch has hashes of 32 bytes, and starts after block 0")
+        raise errors.MalformedBlock(
+            Text("a branch has hashes of 32 bytes, and starts after block 0")
+        )
     tip, first = parent, b""
     for at in range(0, len(branch.before), HASH_BYTES):
         tip = block_hash(number, tip, branch.before[at : at + HASH_BYTES])
@@ -80,7 +83,9 @@ def signers(config: ChannelConfig, block: Block, first: int) -> list[Identity]:
     index = verify.last_config(block)
     if index is None:
         raise errors.LastConfigMissing(
-            f"block {block.number} does not say which configuration is in force",
+            Text(
+                "block {number} does not say which configuration is in force", number=block.number
+            ),
             number=block.number,
             hash=block.hash,
         )

@@ -31,7 +31,7 @@ class Elsewhere(Exception):
     def __init__(
         self, number: int, signed: tuple[Block, bytes] | None, error: errors.VerificationError
     ) -> None:
-        super().__init__(str(error))
+        super().__init__(error.text)
         self.number = number
         self.signed = signed
         self.error = error
@@ -66,12 +66,12 @@ class Conflicts:
                 raise claim.error
         except (FabricError, errors.ChainError) as error:
             said = error if claim.signed else claim.error
-            shared.set_state(tracker, PeerState.DISAGREES, str(said))
+            shared.set_state(tracker, PeerState.DISAGREES, said.text)
             return False
         ours = self._store.hash(block.number) or b""
         fork = errors.Fork(block.number, ours, block.hash, tracker.source.organization)
         with shared.changed:
-            shared.keep(tracker, block.number, ours, raw, str(fork))
+            shared.keep(tracker, block.number, ours, raw, fork.text)
         if shared.halt(fork, tracker):
             self._collect_evidence(tracker, raw, theirs)
         return True
@@ -83,7 +83,7 @@ class Conflicts:
         config = self._store.config_before(block.number)
         if config is not None and branch.is_signed(config, block, block.number):
             return Branch(without_data(raw))
-        self._shared.set_state(tracker, PeerState.DISAGREES, str(claim.error))
+        self._shared.set_state(tracker, PeerState.DISAGREES, claim.error.text)
 
         def reading(stream: Stream) -> None:
             tracker.stream = stream
@@ -112,7 +112,7 @@ class Conflicts:
             hidden = disclosed(source, self._store, error.index)
             false = signed_otherwise(source, self._store, number) if hidden is None else None
         except (FabricError, errors.VerificationError) as failure:
-            shared.set_state(tracker, PeerState.DISAGREES, str(failure))
+            shared.set_state(tracker, PeerState.DISAGREES, failure.text)
             return False
         if hidden is not None:
             number = error.index
@@ -123,7 +123,7 @@ class Conflicts:
                 with shared.changed:
                     self._store.drop_from(number)
             return True
-        shared.set_state(tracker, PeerState.DISAGREES, str(error))
+        shared.set_state(tracker, PeerState.DISAGREES, error.text)
         if false is not None:
             self._collect_evidence(tracker, false, Branch(without_data(false)))
         return tracker.quarantined
@@ -142,7 +142,7 @@ class Conflicts:
             for other in shared.trackers:
                 case = found.cases.get(other.organization)
                 if case is not None:
-                    shared.exclude(other, str(case))
+                    shared.exclude(other, case.text)
         shared.tell()
 
     # -- flags that differ ----------------------------------------------------------------------
@@ -191,4 +191,4 @@ class Conflicts:
             case = shared.recorder.keep_flags(liar)
             for tracker in shared.trackers:
                 if tracker.organization == organization:
-                    shared.exclude(tracker, str(case))
+                    shared.exclude(tracker, case.text)

@@ -8,6 +8,7 @@ from typing import BinaryIO
 
 from light_node import files
 from light_node.chain import errors
+from light_node.i18n import Text, os_reason
 
 # Folder below the store's, and the names of the files that are replaced whole in it. All of them
 # are written by whoever holds the store's lock; quarantine.json has a lock of its own.
@@ -20,19 +21,21 @@ _REPLACED = {
     "records": r"\d{10,20}-.*\.json",
 }
 _ADVICE = {
-    errno.ENOSPC: "free some space",
-    errno.EDQUOT: "free some space, your quota is used up",
-    errno.EROFS: "make the disk writable or choose another directory",
-    errno.EACCES: "give this user the right to write there or choose another directory",
-    errno.EPERM: "give this user the right to write there or choose another directory",
+    errno.ENOSPC: Text("free some space"),
+    errno.EDQUOT: Text("free some space, your quota is used up"),
+    errno.EROFS: Text("make the disk writable or choose another directory"),
+    errno.EACCES: Text("give this user the right to write there or choose another directory"),
+    errno.EPERM: Text("give this user the right to write there or choose another directory"),
 }
 
 
-def refused(doing: str, error: OSError) -> errors.StoreError:
+def refused(doing: Text, error: OSError) -> errors.StoreError:
     """Return the error for a disk that refused ``doing``, with what to do about it if known."""
     advice = _ADVICE.get(error.errno or 0)
-    said = f"{doing}: {error.strerror or error}"
-    return errors.StoreError(f"{said}; {advice}" if advice else said)
+    why = os_reason(error)
+    if advice is None:
+        return errors.StoreError(Text("{doing}: {why}", doing=doing, why=why))
+    return errors.StoreError(Text("{doing}: {why}; {advice}", doing=doing, why=why, advice=advice))
 
 
 def remove_leftovers(directory: Path) -> None:
@@ -74,6 +77,9 @@ def acquire_lock(path: Path, *, wait: bool = False) -> BinaryIO:
     except OSError as error:
         file.close()
         raise errors.StoreError(
-            f"another light node is using {path.parent}; stop it or choose another directory"
+            Text(
+                "another light node is using {directory}; stop it or choose another directory",
+                directory=path.parent,
+            )
         ) from error
     return file

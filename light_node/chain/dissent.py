@@ -17,6 +17,7 @@ from light_node.fabric import block as blocks
 from light_node.fabric.block import Block, BlockError
 from light_node.fabric.commit_hash import NeedsStateError, block_updates, commit_hash
 from light_node.fabric.errors import FabricError
+from light_node.i18n import NOTHING, Text
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class Findings:
 
     number: int
     liars: tuple[Copy, ...]
-    unproved: str = ""
+    unproved: Text = NOTHING
     missing: tuple[str, ...] = ()
 
 
@@ -77,14 +78,14 @@ def recompute(number: int, copies: Iterable[Copy]) -> Findings:
     Nobody is accused where no copy fits: rather our recomputation lacks something.
     """
     liars: list[Copy] = []
-    right, unproved = 0, ""
+    right, unproved = 0, NOTHING
     for copy in copies:
         try:
             flags = blocks.transactions_filter(copy.block)
             stated = blocks.stated_commit_hash(copy.block)
             updates = block_updates(number, copy.block.envelopes or (), flags)
         except NeedsStateError:
-            unproved = "its writes list values that only peers hold"
+            unproved = Text("its writes list values that only peers hold")
             continue
         except BlockError:  # flags or a hash that no peer writes
             liars.append(copy)
@@ -94,5 +95,5 @@ def recompute(number: int, copies: Iterable[Copy]) -> Findings:
         else:
             liars.append(copy)
     if not right:
-        return Findings(number, (), unproved or "no copy's commit hash can be recomputed")
+        return Findings(number, (), unproved or Text("no copy's commit hash can be recomputed"))
     return Findings(number, tuple(liars), unproved)

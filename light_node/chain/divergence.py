@@ -16,6 +16,7 @@ from light_node.chain.sources import Source, Stream
 from light_node.chain.store import HeaderStore
 from light_node.fabric.block import Block, without_data
 from light_node.fabric.errors import FabricError
+from light_node.i18n import Text
 
 CLIMB_S = 60.0
 """So long a node may take to show its history from the parting on."""
@@ -67,7 +68,7 @@ def branch_of(
     """
     parent, config = store.hash(number - 1), store.config_before(number)
     if parent is None or config is None:
-        raise errors.NotVerified(f"block {number - 1} is not verified here")
+        raise errors.NotVerified(Text("block {number} is not verified here", number=number - 1))
     newest = verify.parse(source.newest())
     if newest.number < number:  # it has just shown that block, and takes it back
         return Unsigned(number)

@@ -28,23 +28,23 @@ UnusableFile                       a proof or evidence file that is none
 NotVerified                        asked about a block or transaction that is not proved (yet)
 """
 
+from light_node.i18n import SaidError, Text
+
 
 def short(digest: bytes | None) -> str:
     """Return the first 16 hex digits of a hash, for messages."""
     return "nothing" if digest is None else digest.hex()[:16] or "nothing"
 
 
-class ChainError(Exception):
+class ChainError(SaidError):
     """Base of all errors of the light client."""
 
 
 class VerificationError(ChainError):
     """A block is not to be believed. ``number`` and ``hash`` are None where it has none."""
 
-    def __init__(
-        self, message: str, *, number: int | None = None, hash: bytes | None = None
-    ) -> None:
-        super().__init__(message)
+    def __init__(self, text: Text, *, number: int | None = None, hash: bytes | None = None) -> None:
+        super().__init__(text)
         self.number = number
         self.hash = hash
 
@@ -65,7 +65,11 @@ class MissingMetadata(VerificationError):
 
     def __init__(self, number: int, hash: bytes, entries: int) -> None:
         super().__init__(
-            f"block {number} has {entries} metadata entries; Fabric writes 5",
+            Text(
+                "block {number} has {entries} metadata entries; Fabric writes 5",
+                number=number,
+                entries=entries,
+            ),
             number=number,
             hash=hash,
         )
@@ -77,7 +81,13 @@ class WrongNumber(VerificationError):
 
     def __init__(self, number: int, hash: bytes, expected: int) -> None:
         super().__init__(
-            f"block {number} came where block {expected} was due", number=number, hash=hash
+            Text(
+                "block {number} came where block {expected} was due",
+                number=number,
+                expected=expected,
+            ),
+            number=number,
+            hash=hash,
         )
         self.expected = expected
 
@@ -87,8 +97,13 @@ class BrokenLink(VerificationError):
 
     def __init__(self, number: int, hash: bytes, stated: bytes, expected: bytes) -> None:
         super().__init__(
-            f"block {number} follows {short(stated)}…, but the verified block {number - 1} is "
-            f"{short(expected)}…",
+            Text(
+                "block {number} follows {stated}…, but the verified block {before} is {expected}…",
+                number=number,
+                stated=short(stated),
+                before=number - 1,
+                expected=short(expected),
+            ),
             number=number,
             hash=hash,
         )
@@ -101,7 +116,12 @@ class HashMismatch(VerificationError):
 
     def __init__(self, number: int, hash: bytes, expected: bytes) -> None:
         super().__init__(
-            f"block {number} has hash {short(hash)}…, but the verified one is {short(expected)}…",
+            Text(
+                "block {number} has hash {hash}…, but the verified one is {expected}…",
+                number=number,
+                hash=short(hash),
+                expected=short(expected),
+            ),
             number=number,
             hash=hash,
         )
@@ -113,8 +133,13 @@ class DataHashMismatch(VerificationError):
 
     def __init__(self, number: int, hash: bytes, stated: bytes, computed: bytes) -> None:
         super().__init__(
-            f"block {number}'s data hashes to {short(computed)}…, its header says "
-            f"{short(stated)}…: it was altered",
+            Text(
+                "block {number}'s data hashes to {computed}…, its header says {stated}…: it was "
+                "altered",
+                number=number,
+                computed=short(computed),
+                stated=short(stated),
+            ),
             number=number,
             hash=hash,
         )
@@ -133,14 +158,23 @@ class AttestationFailed(VerificationError):
     """
 
     def __init__(
-        self, number: int, hash: bytes, signatures: int, signers: tuple[str, ...], reason: str = ""
+        self,
+        number: int,
+        hash: bytes,
+        signatures: int,
+        signers: tuple[str, ...],
+        reason: Text | None = None,
     ) -> None:
-        super().__init__(
-            f"block {number} is not signed as the channel requires: {len(signers)} of "
-            f"{signatures} signatures are good" + (f" ({reason})" if reason else ""),
+        text = Text(
+            "block {number} is not signed as the channel requires: {good} of {signatures} "
+            "signatures are good",
             number=number,
-            hash=hash,
+            good=len(signers),
+            signatures=signatures,
         )
+        if reason is not None:
+            text = Text("{what} ({reason})", what=text, reason=reason)
+        super().__init__(text, number=number, hash=hash)
         self.signatures = signatures
         self.signers = signers
 
@@ -157,8 +191,13 @@ class HiddenConfig(VerificationError):
 
     def __init__(self, number: int, hash: bytes, index: int, in_force: int) -> None:
         super().__init__(
-            f"block {number} rests on configuration block {index}, but the last one shown is "
-            f"{in_force}: a configuration change was withheld",
+            Text(
+                "block {number} rests on configuration block {index}, but the last one shown is "
+                "{in_force}: a configuration change was withheld",
+                number=number,
+                index=index,
+                in_force=in_force,
+            ),
             number=number,
             hash=hash,
         )
@@ -182,8 +221,13 @@ class CommitHashMismatch(VerificationError):
 
     def __init__(self, number: int, hash: bytes, stated: bytes, computed: bytes) -> None:
         super().__init__(
-            f"block {number}'s flags and writes give commit hash {short(computed)}…, but it says "
-            f"{short(stated)}: the validity flags or the commit hash were altered",
+            Text(
+                "block {number}'s flags and writes give commit hash {computed}…, but it says "
+                "{stated}: the validity flags or the commit hash were altered",
+                number=number,
+                computed=short(computed),
+                stated=short(stated),
+            ),
             number=number,
             hash=hash,
         )
@@ -196,7 +240,12 @@ class WrongChannel(VerificationError):
 
     def __init__(self, number: int, hash: bytes, channel: str, expected: str) -> None:
         super().__init__(
-            f"block {number} configures channel {channel[:100]!r}, not {expected!r}",
+            Text(
+                "block {number} configures channel {channel}, not {expected}",
+                number=number,
+                channel=repr(channel[:100]),
+                expected=repr(expected),
+            ),
             number=number,
             hash=hash,
         )
@@ -209,7 +258,12 @@ class WrongSequence(VerificationError):
 
     def __init__(self, number: int, hash: bytes, sequence: int, expected: int) -> None:
         super().__init__(
-            f"block {number} brings configuration {sequence} where {expected} was due",
+            Text(
+                "block {number} brings configuration {sequence} where {expected} was due",
+                number=number,
+                sequence=sequence,
+                expected=expected,
+            ),
             number=number,
             hash=hash,
         )
@@ -241,9 +295,15 @@ class Fork(ChainError):
 
     def __init__(self, number: int, ours: bytes, theirs: bytes, organization: str) -> None:
         super().__init__(
-            f"two histories: block {number} is {short(ours)}… here and {short(theirs)}… at "
-            f"{organization}, and orderers signed both. Verification has stopped; ask the "
-            "operators of both organisations"
+            Text(
+                "two histories: block {number} is {ours}… here and {theirs}… at {organization}, "
+                "and orderers signed both. Verification has stopped; ask the operators of both "
+                "organisations",
+                number=number,
+                ours=short(ours),
+                theirs=short(theirs),
+                organization=organization,
+            )
         )
         self.number = number
         self.ours = ours
@@ -260,9 +320,12 @@ class HiddenChange(Fork):
     def __init__(self, number: int, digest: bytes) -> None:
         super().__init__(number, digest, digest, "")
         self.args = (
-            f"configuration block {number} was hidden from this node: orderers signed its header "
-            "with a false index. What was verified from there on is dropped, and verification has "
-            "stopped; ask the operators",
+            Text(
+                "configuration block {number} was hidden from this node: orderers signed its "
+                "header with a false index. What was verified from there on is dropped, and "
+                "verification has stopped; ask the operators",
+                number=number,
+            ),
         )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from light_node import files, jsonio
 from light_node.chain import disk
+from light_node.i18n import Text, as_json
 
 FOLDER = "conflicts"
 MAX_FILES = 100
@@ -33,7 +34,7 @@ class Conflict:
     organization: str
     address: str
     seen_at: datetime
-    reason: str
+    reason: Text
     our_hash: bytes | None
     ours: bytes | None
     theirs: bytes
@@ -49,6 +50,7 @@ class Conflict:
             "address": self.address,
             "seen_at": self.seen_at.isoformat(),
             "reason": self.reason,
+            "said": as_json(self.reason),
             "our_hash": None if self.our_hash is None else self.our_hash.hex(),
             "our_block": None if self.ours is None else _encode(self.ours),
             "their_block": _encode(self.theirs),

@@ -10,6 +10,7 @@ from light_node.chain.status import PeerState
 from light_node.chain.tracker import Tracker
 from light_node.fabric.block import Block
 from light_node.fabric.errors import FabricError, Unavailable
+from light_node.i18n import Text, told
 
 BATCH_BLOCKS = 1_000
 BATCH_BYTES = 8 * 1024 * 1024
@@ -41,7 +42,7 @@ class Follower:
                 self._follow(tracker)
                 delay = retry
             except FabricError as error:
-                shared.set_state(tracker, PeerState.UNREACHABLE, str(error), error.foreign)
+                shared.set_state(tracker, PeerState.UNREACHABLE, error.text, error.foreign)
                 delay = retry
             except errors.HiddenConfig as error:
                 if self._conflicts.is_config_hidden(tracker, error):
@@ -50,10 +51,10 @@ class Follower:
             except errors.TooManyBytes as error:
                 # In all rather than in one block: no lie is proved, the line may break often.
                 state = PeerState.UNREACHABLE if error.number is None else PeerState.DISAGREES
-                shared.set_state(tracker, state, str(error))
+                shared.set_state(tracker, state, error.text)
                 delay = QUARANTINE_S
             except errors.VerificationError as error:
-                shared.set_state(tracker, PeerState.DISAGREES, str(error))
+                shared.set_state(tracker, PeerState.DISAGREES, error.text)
                 delay = QUARANTINE_S
             except Elsewhere as claim:
                 if self._conflicts.is_fork(tracker, claim):
@@ -63,7 +64,7 @@ class Follower:
                 shared.tell()
                 delay = LAST_RETRY_S
             except (errors.ChainError, OSError) as error:  # likewise
-                shared.report(str(error))
+                shared.report(told(error))
                 delay = LAST_RETRY_S
             retry = FIRST_RETRY_S if tracker.matched != before else min(2 * retry, LAST_RETRY_S)
             shared.stopping.wait(delay)
@@ -85,7 +86,7 @@ class Follower:
         else:
             self._read(tracker, start, None, (newest.number, raw))
         if not stopping.is_set():
-            raise Unavailable("the node ended the stream of blocks", stage="deliver")
+            raise Unavailable(Text("the node ended the stream of blocks"), stage="deliver")
 
     def _check_claim(self, newest: Block) -> None:
         """Check a tip ahead of ours as far as the configuration at hand goes.
@@ -115,7 +116,9 @@ class Follower:
                 self._feeder = tracker
                 self._read(tracker, start, stop)
                 if self._store.state.number < stop and not self._shared.stopping.is_set():
-                    raise Unavailable("the node ended the stream of blocks early", stage="deliver")
+                    raise Unavailable(
+                        Text("the node ended the stream of blocks early"), stage="deliver"
+                    )
         finally:
             self._feeder = None
             self._feeding.release()

@@ -37,6 +37,7 @@ from light_node.fabric.block import HASH_BYTES, MAX_BLOCK_BYTES, Block
 from light_node.fabric.channel_config import ChannelConfig
 from light_node.fabric.identity import SigningIdentity
 from light_node.fabric.msp import Identity, MspError
+from light_node.i18n import Text, told
 
 KIND = "fabric fork evidence"
 FOLDER = "evidence"
@@ -173,17 +174,19 @@ class ProvenFork:
 def loads(raw: bytes) -> ForkEvidence:
     """Read an evidence file; ``UnusableFile`` if it is none."""
     if len(raw) > MAX_FILE_BYTES:
-        raise errors.UnusableFile(f"evidence has at most {MAX_FILE_BYTES >> 20} MiB")
+        raise errors.UnusableFile(
+            Text("evidence has at most {most} MiB", most=MAX_FILE_BYTES >> 20)
+        )
     try:
         fields = jsonio.mapping(jsonio.strict_loads(raw), "evidence")
         version = jsonio.integer(fields, "version", low=1, high=3)
         if jsonio.string(fields, "kind", max_length=100) != KIND:
-            raise jsonio.JsonError("this is no evidence of a fork")
+            raise jsonio.JsonError(Text("this is no evidence of a fork"))
         if fields.keys() != _FIELDS_BY_VERSION[version]:
-            raise jsonio.JsonError("evidence has other fields")
+            raise jsonio.JsonError(Text("evidence has other fields"))
         configs = jsonio.array(fields, "configs")
         if len(configs) > MAX_CONFIGS:
-            raise jsonio.JsonError(f"more than {MAX_CONFIGS} configuration blocks")
+            raise jsonio.JsonError(Text("more than {most} configuration blocks", most=MAX_CONFIGS))
         return ForkEvidence(
             channel=jsonio.string(fields, "channel", max_length=250),
             trust_root=decode(fields["trust_root"], "trust_root", MAX_BLOCK_BYTES),
@@ -199,7 +202,7 @@ def loads(raw: bytes) -> ForkEvidence:
             **({name: _hashes(fields, name) for name in _OF_BRANCHES} if version > 2 else {}),
         )
     except jsonio.JsonError as error:
-        raise errors.UnusableFile(str(error)) from error
+        raise errors.UnusableFile(told(error)) from error
 
 
 def check(evidence: ForkEvidence, root: TrustRoot | None = None) -> ProvenFork:
@@ -211,14 +214,16 @@ def check(evidence: ForkEvidence, root: TrustRoot | None = None) -> ProvenFork:
     if root is None:
         root = trust.load(evidence.trust_root, channel=evidence.channel)
     elif root.config.channel_id != evidence.channel:
-        raise errors.NotVerified(f"the evidence is of channel {evidence.channel!a}")
+        raise errors.NotVerified(
+            Text("the evidence is of channel {channel}", channel=ascii(evidence.channel))
+        )
     config = follow(root.config, evidence.configs)
     ours, theirs = verify.parse(evidence.ours), verify.parse(evidence.theirs)
     number, hashes = ours.number, (ours.hash, theirs.hash)
     if evidence.parent:
         number, hashes = _parting(evidence, ours, theirs)
     elif not contradict(ours, theirs):
-        raise errors.NotVerified("the two blocks do not contradict each other")
+        raise errors.NotVerified(Text("the two blocks do not contradict each other"))
     ours_signers, theirs_signers = (
         _signers(config, block, number, index_is_at_issue=hashes[0] == hashes[1])
         for block in (ours, theirs)
@@ -260,7 +265,7 @@ def _parting(evidence: ForkEvidence, ours: Block, theirs: Block) -> tuple[int, t
     number = branches[0].first_number(ours)
     one, other = (branch.first_hash(b, evidence.parent) for b in branches)
     if number != branches[1].first_number(theirs) or one == other:
-        raise errors.NotVerified("the two histories do not part there")
+        raise errors.NotVerified(Text("the two histories do not part there"))
     return number, (one, other)
 
 
@@ -298,9 +303,11 @@ def reporter(config: ChannelConfig, serialized: bytes, signature: bytes, signed:
     try:
         identity = config.msps.deserialize(serialized)
     except MspError as error:
-        raise errors.NotVerified(f"the reporter is not of this channel: {error}") from error
+        raise errors.NotVerified(
+            Text("the reporter is not of this channel: {error}", error=error)
+        ) from error
     if not identity.verify(signed, signature):
-        raise errors.NotVerified("the reporter's signature is wrong: the file was altered")
+        raise errors.NotVerified(Text("the reporter's signature is wrong: the file was altered"))
     return identity
 
 
@@ -330,12 +337,12 @@ def _witnesses(fields: dict[str, Any]) -> tuple[Witness, ...]:
     found = []
     entries = jsonio.array(fields, "witnesses")
     if len(entries) > _MAX_WITNESSES:
-        raise jsonio.JsonError(f"more than {_MAX_WITNESSES} witnesses")
+        raise jsonio.JsonError(Text("more than {most} witnesses", most=_MAX_WITNESSES))
     for entry in entries:
-        told = jsonio.mapping(entry, "a witness")
+        told = jsonio.mapping(entry, Text("a witness"))
         shows = jsonio.string(told, "shows", max_length=20)
         if told.keys() != {"organization", "address", "shows"} or shows not in SHOWS:
-            raise jsonio.JsonError("a witness has other fields")
+            raise jsonio.JsonError(Text("a witness has other fields"))
         organization = jsonio.string(told, "organization", max_length=250)
         address = jsonio.string(told, "address", max_length=300)
         found.append(Witness(organization, address, shows))
@@ -346,7 +353,9 @@ def _hashes(fields: dict[str, Any], name: str) -> bytes:
     most = HASH_BYTES * (1 if name == "parent" else branch.MAX_BLOCKS)
     found = decode(fields[name], name, most)
     if len(found) % HASH_BYTES or (name == "parent" and not found):
-        raise jsonio.JsonError(f'"{name}" must hold hashes of {HASH_BYTES} bytes')
+        raise jsonio.JsonError(
+            Text('"{name}" must hold hashes of {size} bytes', name=name, size=HASH_BYTES)
+        )
     return found
 
 

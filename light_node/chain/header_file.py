@@ -25,6 +25,7 @@ from typing import BinaryIO
 
 from light_node.chain import errors
 from light_node.chain.trust import TrustRoot
+from light_node.i18n import Text
 
 _MAGIC = b"PWHEAD\x00\x01"
 HEADER = struct.Struct(">8sQ32s32sI")
@@ -46,18 +47,26 @@ def read_file_header(file: BinaryIO, root: TrustRoot, directory: Path) -> tuple[
     A later root does if the file has it as a verified block. ``directory`` is for messages.
     """
     raw = file.read(HEADER.size)
-    advice = f"choose another directory or delete {directory}"
+    advice = Text("choose another directory or delete {directory}", directory=directory)
     if len(raw) != HEADER.size or raw[:6] != _MAGIC[:6]:
-        raise errors.StoreError(f"{directory} holds no header store; {advice}")
+        raise errors.StoreError(
+            Text("{directory} holds no header store; {advice}", directory=directory, advice=advice)
+        )
     magic, first, root_hash, channel, crc = HEADER.unpack(raw)
     if magic != _MAGIC:
-        raise errors.StoreError(f"the header store is of another version; {advice}")
+        raise errors.StoreError(
+            Text("the header store is of another version; {advice}", advice=advice)
+        )
     if crc != zlib.crc32(raw[:-4]):
-        raise errors.StoreError(f"the header store is damaged; {advice}")
+        raise errors.StoreError(Text("the header store is damaged; {advice}", advice=advice))
     if channel != sha256(root.config.channel_id.encode()).digest():
-        raise errors.StoreError(f"the header store is of another channel; {advice}")
+        raise errors.StoreError(
+            Text("the header store is of another channel; {advice}", advice=advice)
+        )
     if root.hash != root_hash and not _is_later_root(file, first, root):
-        raise errors.StoreError(f"the header store rests on another trust root; {advice}")
+        raise errors.StoreError(
+            Text("the header store rests on another trust root; {advice}", advice=advice)
+        )
     return first, root_hash
 
 

@@ -31,6 +31,7 @@ from light_node.chain.proof import MAX_CONFIGS, decode, follow
 from light_node.chain.trust import TrustRoot
 from light_node.fabric.block import HASH_BYTES, MAX_BLOCK_BYTES, MAX_UINT64
 from light_node.fabric.identity import SigningIdentity
+from light_node.i18n import Text, told
 
 KIND = "fabric history record"
 FOLDER = "records"
@@ -113,17 +114,19 @@ class Testified:
 def loads(raw: bytes) -> HistoryRecord:
     """Read a record; ``UnusableFile`` if it is none."""
     if len(raw) > MAX_FILE_BYTES:
-        raise errors.UnusableFile(f"a record has at most {MAX_FILE_BYTES >> 20} MiB")
+        raise errors.UnusableFile(
+            Text("a record has at most {most} MiB", most=MAX_FILE_BYTES >> 20)
+        )
     try:
         fields = jsonio.mapping(jsonio.strict_loads(raw), "a record")
         jsonio.integer(fields, "version", low=1, high=1)
         if jsonio.string(fields, "kind", max_length=100) != KIND:
-            raise jsonio.JsonError("this is no record of a history")
+            raise jsonio.JsonError(Text("this is no record of a history"))
         if fields.keys() != _FIELDS:
-            raise jsonio.JsonError("a record has other fields")
+            raise jsonio.JsonError(Text("a record has other fields"))
         configs = jsonio.array(fields, "configs")
         if len(configs) > MAX_CONFIGS:
-            raise jsonio.JsonError(f"more than {MAX_CONFIGS} configuration blocks")
+            raise jsonio.JsonError(Text("more than {most} configuration blocks", most=MAX_CONFIGS))
         return HistoryRecord(
             channel=jsonio.string(fields, "channel", max_length=250),
             trust_root=decode(fields["trust_root"], "trust_root", MAX_BLOCK_BYTES),
@@ -138,7 +141,7 @@ def loads(raw: bytes) -> HistoryRecord:
             signature=decode(fields["signature"], "signature", MAX_SIGNATURE_BYTES),
         )
     except jsonio.JsonError as error:
-        raise errors.UnusableFile(str(error)) from error
+        raise errors.UnusableFile(told(error)) from error
 
 
 def check(record: HistoryRecord, root: TrustRoot | None = None) -> Testified:
@@ -150,14 +153,16 @@ def check(record: HistoryRecord, root: TrustRoot | None = None) -> Testified:
     if root is None:
         root = trust.load(record.trust_root, channel=record.channel)
     elif root.config.channel_id != record.channel:
-        raise errors.NotVerified(f"the record is of channel {record.channel!a}")
+        raise errors.NotVerified(
+            Text("the record is of channel {channel}", channel=ascii(record.channel))
+        )
     config = follow(root.config, record.configs)
     by = reporter(config, record.reporter, record.signature, record.signed_bytes)
     theirs = verify.parse(record.theirs)
     if theirs.hash == record.ours or record.last < theirs.number:
-        raise errors.NotVerified("the record says of one history that it is two")
+        raise errors.NotVerified(Text("the record says of one history that it is two"))
     if branch.is_signed(config, theirs, theirs.number):
-        raise errors.NotVerified("the block it calls unsigned is signed")
+        raise errors.NotVerified(Text("the block it calls unsigned is signed"))
     return Testified(theirs.number, record.ours, theirs.hash, name(by), root)
 
 

@@ -10,6 +10,7 @@ from light_node.chain.tracker import Tracker
 from light_node.chain.verify import TrustedState
 from light_node.fabric.block import Block
 from light_node.fabric.channel_config import ChannelConfig
+from light_node.i18n import NOTHING, told
 
 
 class NotStored(Exception):
@@ -73,14 +74,14 @@ class Intake:
             self._store.append(got, after)
         except (errors.ChainError, OSError) as error:
             # Told before the lock is let go: another source may store the same a moment later.
-            shared.problem = str(error)
+            shared.problem = told(error)
             raise NotStored from error
         shared.recorder.remember(state.height, raws)
         shared.blocks_verified += len(raws)
         shared.signatures_verified += got.signatures
         shared.newest_at = shared.clock.now()
         shared.pace.note(shared.clock.monotonic(), after.height)
-        shared.problem = ""
+        shared.problem = NOTHING
         # Who shows a header stands for all before it, and commit hashes are chained likewise.
         return self._note(tracker, got.last.block)
 
@@ -108,7 +109,7 @@ class Intake:
             verify.verify_hash(block, ours)
             check_index(self._store, block)
         except errors.VerificationError as error:
-            self._shared.keep(tracker, block.number, ours, raw, str(error))
+            self._shared.keep(tracker, block.number, ours, raw, error.text)
             if block.hash == ours:
                 raise
             signed = config is not None and _is_attested(config, block)
@@ -126,7 +127,7 @@ class Intake:
         if found is None:
             return  # it cannot even be read
         block, raw = found
-        self._shared.keep(tracker, block.number, None, raw, str(error))
+        self._shared.keep(tracker, block.number, None, raw, error.text)
         # A header that nobody signed is refused for that, before its link is looked at.
         leaves = block.number == state.height and block.previous_hash != state.hash
         if leaves and isinstance(error, errors.BrokenLink | errors.AttestationFailed):

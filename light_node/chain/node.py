@@ -20,6 +20,7 @@ from light_node.fabric.errors import FabricError
 from light_node.fabric.identity import SigningIdentity
 from light_node.fabric.profile import NetworkProfile
 from light_node.fabric.transaction import ParsedTransaction
+from light_node.i18n import Text, row_of
 
 _CACHED_BLOCKS = 16
 _CACHED_BYTES = 1024 * 1024  # larger blocks are fetched again
@@ -38,7 +39,7 @@ class VerifiedTransaction:
     level: Level
     organizations: tuple[str, ...]
     transaction: ParsedTransaction | None
-    problems: tuple[str, ...] = ()
+    problems: tuple[Text, ...] = ()
 
     @property
     def is_valid(self) -> bool:
@@ -132,7 +133,7 @@ class LightNode:
         """Return the configuration under which a verified block stands; ``NotVerified``."""
         config = self._store.config_before(number)
         if config is None:
-            raise errors.NotVerified(f"block {number} is not verified here")
+            raise errors.NotVerified(Text("block {number} is not verified here", number=number))
         return config
 
     def config_blocks(self, number: int) -> tuple[bytes, ...]:
@@ -159,15 +160,23 @@ class LightNode:
             try:
                 full = blocks.open_block(source.block(number), expected)
             except (FabricError, errors.VerificationError) as error:
-                refusals.append(f"{source.organization}: {error}")
+                refusals.append(Text("{who}: {error}", who=source.organization, error=error))
                 continue
             self._show(source, full.block)
             if self._is_outvoted(full):
-                refusals.append(f"{source.organization}: states other flags than the majority")
+                refusals.append(
+                    Text("{who}: states other flags than the majority", who=source.organization)
+                )
                 continue
             self._remember(full)
             return full
-        raise errors.NotVerified(f"nobody serves block {number}: {'; '.join(refusals)}")
+        raise errors.NotVerified(
+            Text(
+                "nobody serves block {number}: {refusals}",
+                number=number,
+                refusals=row_of(refusals),
+            )
+        )
 
     def transaction(self, block_number: int, transaction_id: str) -> VerifiedTransaction:
         """Return a transaction of a block with its proof; ``NotVerified`` if it is not in there."""
@@ -175,7 +184,11 @@ class LightNode:
         entry = full.find(transaction_id)
         if entry is None:
             raise errors.NotVerified(
-                f"transaction {transaction_id[:16]}… is not in block {block_number}"
+                Text(
+                    "transaction {transaction_id}… is not in block {block_number}",
+                    transaction_id=transaction_id[:16],
+                    block_number=block_number,
+                )
             )
         level, organizations = self.validity_of(full)
         transaction, problems = self.check(entry)
@@ -183,7 +196,7 @@ class LightNode:
             level = Level.DISPUTED
         return VerifiedTransaction(entry, level, organizations, transaction, problems)
 
-    def check(self, entry: BlockTransaction) -> tuple[ParsedTransaction | None, tuple[str, ...]]:
+    def check(self, entry: BlockTransaction) -> tuple[ParsedTransaction | None, tuple[Text, ...]]:
         """Parse a transaction of a verified block and say what peers should have refused in it.
 
         (None, ()) where it is no chaincode invocation; see :func:`blocks.check_transaction`.
@@ -234,20 +247,19 @@ class LightNode:
 
     def _is_current(self, full: FullBlock) -> bool:
         """Say whether a remembered copy states flags that somebody still stands for."""
-        shown = self._sync.agreement.shown(full.number)
         stated = validity_digest(full.block)
-        return not self._is_outvoted(full) and (stated is None or stated in shown.values())
+        shown = self._sync.agreement.shown(full.number)
+        return stated is None or (stated in shown.values() and majority(shown) in (None, stated))
 
     def _is_outvoted(self, full: FullBlock) -> bool:
         """Say whether a copy states other flags than the majority of organisations."""
         decided = majority(self._sync.agreement.shown(full.number))
-        stated = validity_digest(full.block)
-        return decided is not None and stated is not None and stated != decided
+        return decided is not None and validity_digest(full.block) not in (None, decided)
 
     def _verified_hash(self, number: int) -> bytes:
         expected = self._store.hash(number)
         if expected is None:
-            raise errors.NotVerified(f"block {number} is not verified yet")
+            raise errors.NotVerified(Text("block {number} is not verified yet", number=number))
         return expected
 
     def _preferred_sources(self) -> list[Source]:

@@ -17,6 +17,7 @@ from light_node.chain.trust import TrustRoot
 from light_node.chain.witnesses import Testimony
 from light_node.fabric.block import without_data
 from light_node.fabric.identity import SigningIdentity
+from light_node.i18n import Text
 
 _log = logging.getLogger(__name__)
 
@@ -43,7 +44,9 @@ def keep(
     both: tuple[str, ...] = ()
     try:
         if ours is None:
-            raise errors.NotVerified(f"nobody shows our block {number} with signatures for it")
+            raise errors.NotVerified(
+                Text("nobody shows our block {number} with signatures for it", number=number)
+            )
         parent = store.hash(number - 1) if ours.before or theirs.before else None
         evidence = ForkEvidence(
             channel=root.config.channel_id,
@@ -136,11 +139,13 @@ def config_blocks(store: HeaderStore, number: int) -> tuple[bytes, ...]:
     while True:
         config = store.config_before(number)
         if config is None:
-            raise errors.NotVerified(f"block {number} is not verified here")
+            raise errors.NotVerified(Text("block {number} is not verified here", number=number))
         number = config.block_number
         if number <= store.first:
             return tuple(reversed(found))
         raw = store.config_block(number)
         if raw is None:
-            raise errors.StoreError(f"configuration block {number} is missing from the store")
+            raise errors.StoreError(
+                Text("configuration block {number} is missing from the store", number=number)
+            )
         found.append(raw)

@@ -33,6 +33,7 @@ from light_node.fabric.transaction import (
     ParsedTransaction,
     parse_transaction,
 )
+from light_node.i18n import Text, told
 
 KIND = "fabric transaction proof"
 MAX_FILE_BYTES = 2 * MAX_BLOCK_BYTES
@@ -96,17 +97,17 @@ class ProvenTransaction:
 def loads(raw: bytes) -> TransactionProof:
     """Read a proof file; ``UnusableFile`` if it is none."""
     if len(raw) > MAX_FILE_BYTES:
-        raise errors.UnusableFile(f"a proof has at most {MAX_FILE_BYTES >> 20} MiB")
+        raise errors.UnusableFile(Text("a proof has at most {most} MiB", most=MAX_FILE_BYTES >> 20))
     try:
-        fields = jsonio.mapping(jsonio.strict_loads(raw), "a proof")
+        fields = jsonio.mapping(jsonio.strict_loads(raw), Text("a proof"))
         jsonio.integer(fields, "version", low=1, high=1)
         if jsonio.string(fields, "kind", max_length=100) != KIND:
-            raise jsonio.JsonError("this is no transaction proof")
+            raise jsonio.JsonError(Text("this is no transaction proof"))
         if fields.keys() != _FIELDS:
-            raise jsonio.JsonError("a proof has other fields")
+            raise jsonio.JsonError(Text("a proof has other fields"))
         configs = jsonio.array(fields, "configs")
         if len(configs) > MAX_CONFIGS:
-            raise jsonio.JsonError(f"more than {MAX_CONFIGS} configuration blocks")
+            raise jsonio.JsonError(Text("more than {most} configuration blocks", most=MAX_CONFIGS))
         return TransactionProof(
             channel=jsonio.string(fields, "channel", max_length=250),
             transaction_id=jsonio.string(fields, "transaction_id", max_length=128),
@@ -118,7 +119,7 @@ def loads(raw: bytes) -> TransactionProof:
             made_at=jsonio.string(fields, "made_at", max_length=64),
         )
     except jsonio.JsonError as error:
-        raise errors.UnusableFile(str(error)) from error
+        raise errors.UnusableFile(told(error)) from error
 
 
 def check(proof: TransactionProof, root: TrustRoot) -> ProvenTransaction:
@@ -129,34 +130,47 @@ def check(proof: TransactionProof, root: TrustRoot) -> ProvenTransaction:
     """
     if proof.channel != root.config.channel_id:
         raise errors.NotVerified(
-            f"the proof is of channel {proof.channel!a}, the trust root of "
-            f"{root.config.channel_id!a}"
+            Text(
+                "the proof is of channel {channel}, the trust root of {channel_id}",
+                channel=ascii(proof.channel),
+                channel_id=ascii(root.config.channel_id),
+            )
         )
     config = follow(root.config, proof.configs)
     block = verify.parse(proof.block)
     if block.number <= root.number:
         raise errors.NotVerified(
-            f"block {block.number} is not after the trust root, block {root.number}: "
-            "check with an earlier one"
+            Text(
+                "block {number} is not after the trust root, block {root}: check with an "
+                "earlier one",
+                number=block.number,
+                root=root.number,
+            )
         )
     signers = verify.verify_alone(config, block)
     full = blocks.open_block(proof.block, block.hash)
     entry = full.find(proof.transaction_id)
     if entry is None:
-        raise errors.NotVerified(f"block {block.number} does not hold that transaction")
+        raise errors.NotVerified(
+            Text("block {number} does not hold that transaction", number=block.number)
+        )
     try:
         transaction = parse_transaction(entry.envelope)
     except MalformedMessage as error:
-        raise errors.NotVerified(f"it is no chaincode transaction: {error}") from error
+        raise errors.NotVerified(
+            Text("it is no chaincode transaction: {error}", error=error)
+        ) from error
     if transaction.channel != proof.channel:  # a header names no channel, what is in it does
-        raise errors.NotVerified("the transaction is of another channel")
+        raise errors.NotVerified(Text("the transaction is of another channel"))
     policies = {transaction.chaincode: DEFAULT_ENDORSEMENT}
     _, problems = blocks.check_transaction(config, entry.envelope, policies)
     valid_by: tuple[str, ...] = ()
     if proof.witness is not None:
         valid_by = witnesses(config, proof.witness, transaction, (block.number, entry.index))
         if not valid_by:
-            raise errors.NotVerified("the witness does not say that the transaction took effect")
+            raise errors.NotVerified(
+                Text("the witness does not say that the transaction took effect")
+            )
     return ProvenTransaction(
         block.number,
         entry.index,
@@ -242,8 +256,10 @@ def _encode(raw: bytes) -> str:
 def decode(value: object, name: str, most: int) -> bytes:
     """Return the bytes of a Base64 field, at most ``most``; ``JsonError`` if it is none."""
     if not isinstance(value, str) or len(value) > (most + 2) // 3 * 4:
-        raise jsonio.JsonError(f'"{name}" must be Base64 text of at most {most} bytes')
+        raise jsonio.JsonError(
+            Text('"{name}" must be Base64 text of at most {most} bytes', name=name, most=most)
+        )
     try:
         return base64.b64decode(value, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise jsonio.JsonError(f'"{name}" is not Base64') from error
+        raise jsonio.JsonError(Text('"{name}" is not Base64', name=name)) from error

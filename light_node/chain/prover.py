@@ -10,6 +10,7 @@ from light_node.fabric import block as wire
 from light_node.fabric.channel_config import ChannelConfig
 from light_node.fabric.pb import common_pb2
 from light_node.fabric.transaction import ParsedTransaction, parse_transaction
+from light_node.i18n import Text
 
 MAX_BLOCKS = 20_000
 WITNESS_BLOCKS = 500
@@ -32,9 +33,11 @@ def prove(
     """
     full, entry = _find(node, transaction_id, block, max_blocks)
     if not is_endorser_transaction(entry):
-        raise errors.NotVerified("it is no chaincode transaction")
+        raise errors.NotVerified(Text("it is no chaincode transaction"))
     if not entry.is_valid:
-        raise errors.NotVerified(f"the transaction did not take effect (code {entry.code})")
+        raise errors.NotVerified(
+            Text("the transaction did not take effect (code {code})", code=entry.code)
+        )
     transaction = parse_transaction(entry.envelope)
     return TransactionProof(
         channel=node.config.channel_id,
@@ -58,10 +61,18 @@ def _find(
         if entry is not None:
             return full, entry
     if first > last:
-        raise errors.NotVerified("no block after the trust root is verified here yet")
-    where = f"block {last}" if first == last else f"blocks {first} to {last}"
-    advice = "; give its block number" if block is None else ""
-    raise errors.NotVerified(f"no transaction {transaction_id[:80]!a} in {where}{advice}")
+        raise errors.NotVerified(Text("no block after the trust root is verified here yet"))
+    wanted = ascii(transaction_id[:80])
+    if block is not None:
+        text = Text("no transaction {id} in block {number}", id=wanted, number=block)
+    else:
+        text = Text(
+            "no transaction {id} in blocks {first} to {last}; give its block number",
+            id=wanted,
+            first=first,
+            last=last,
+        )
+    raise errors.NotVerified(text)
 
 
 def _witness(

@@ -18,16 +18,12 @@ from typing import BinaryIO, Literal
 from light_node import files, jsonio
 from light_node.chain import disk
 from light_node.chain.errors import StoreError
+from light_node.i18n import Text, os_reason
 
 FILE_NAME = "quarantine.json"
 MAX_ORGANIZATIONS = 1000
 Kind = Literal["fork", "signed", "flags", "config"]
-_REASONS: Mapping[Kind, str] = {
-    "fork": "it showed another signed history from block {} on",
-    "signed": "its orderers signed two versions of block {}",
-    "config": "it showed block {} with a false signed index, which hides a configuration",
-    "flags": "the commit hash it stated for block {} does not follow from its validity flags",
-}
+_KINDS: tuple[Kind, ...] = ("fork", "signed", "config", "flags")
 _MAX_BYTES = 1024 * 1024
 
 
@@ -40,13 +36,39 @@ class Case:
     evidence: str
     kind: Kind = "fork"
 
+    @property
+    def reason(self) -> Text:
+        """What the organisation was proved to have done."""
+        number = self.number
+        if self.kind == "signed":
+            return Text("its orderers signed two versions of block {number}", number=number)
+        if self.kind == "config":
+            return Text(
+                "it showed block {number} with a false signed index, which hides a configuration",
+                number=number,
+            )
+        if self.kind == "flags":
+            return Text(
+                "the commit hash it stated for block {number} does not follow from its validity "
+                "flags",
+                number=number,
+            )
+        return Text("it showed another signed history from block {number} on", number=number)
+
     def __str__(self) -> str:
+        return self.text
+
+    @property
+    def text(self) -> Text:
         """Say it to people."""
-        kept = f", see evidence {self.evidence}" if self.evidence else ""
-        return (
-            f"in quarantine since {self.seen_at}: {_REASONS[self.kind].format(self.number)}{kept}. "
-            "'light-node evidence release' lifts it"
-        )
+        reason = self.reason
+        if self.evidence:
+            reason = Text("{reason}, see evidence {file}", reason=reason, file=self.evidence)
+        return Text(
+            "in quarantine since {time}: {reason}. 'light-node evidence release' lifts it",
+            time=self.seen_at,
+            reason=reason,
+        ).of("Quarantine")
 
 
 def load(directory: Path) -> dict[str, Case]:
@@ -61,14 +83,18 @@ def load(directory: Path) -> dict[str, Case]:
     except FileNotFoundError:
         return {}
     except OSError as error:
-        raise StoreError(f"cannot read {path}: {error.strerror}") from error
+        raise StoreError(
+            Text("cannot read {path}: {why}", path=path, why=os_reason(error))
+        ) from error
     try:
-        fields = jsonio.mapping(jsonio.strict_loads(raw), "the quarantine")
+        fields = jsonio.mapping(jsonio.strict_loads(raw), Text("the quarantine"))
         jsonio.integer(fields, "version", low=1, high=1)
         found = jsonio.mapping(jsonio.required(fields, "organizations"), '"organizations"')
         return {name: _case(entry) for name, entry in found.items()}
     except jsonio.JsonError as error:
-        raise StoreError(f"{path} is damaged ({error}); repair or delete it") from error
+        raise StoreError(
+            Text("{path} is damaged ({error}); repair or delete it", path=path, error=error)
+        ) from error
 
 
 def add(directory: Path, organization: str, case: Case) -> None:
@@ -109,14 +135,14 @@ def _save(directory: Path, known: Mapping[str, Case]) -> None:
 
 
 def _case(value: object) -> Case:
-    fields = jsonio.mapping(value, "a case")
+    fields = jsonio.mapping(value, Text("a case"))
     told = fields.get("kind", "fork")
-    kind = next((known for known in _REASONS if known == told), None)
+    kind = next((known for known in _KINDS if known == told), None)
     if kind is None:
-        raise jsonio.JsonError('"kind" must be fork, signed, flags or config')
+        raise jsonio.JsonError(Text('"kind" must be fork, signed, flags or config'))
     evidence = jsonio.required(fields, "evidence")
     if not isinstance(evidence, str) or len(evidence) > 200:
-        raise jsonio.JsonError('"evidence" must be a file name')
+        raise jsonio.JsonError(Text('"evidence" must be a file name'))
     return Case(
         jsonio.integer(fields, "number", low=0),
         jsonio.string(fields, "seen_at", max_length=64),

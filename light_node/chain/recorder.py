@@ -23,6 +23,7 @@ from light_node.chain.trust import TrustRoot
 from light_node.clock import Clock
 from light_node.fabric.block import without_data
 from light_node.fabric.identity import SigningIdentity
+from light_node.i18n import NOTHING, Text, os_reason
 
 _RECENT_BLOCKS = 64
 _RECENT_BYTES = 64 * 1024  # of larger ones only the header is remembered
@@ -67,19 +68,23 @@ class Recorder:
             self._recent.popitem(last=False)
 
     def keep(
-        self, source: Source, number: int, ours: bytes | None, theirs: bytes, reason: str
-    ) -> str:
+        self, source: Source, number: int, ours: bytes | None, theirs: bytes, reason: Text
+    ) -> Text:
         """Write a case: what ``source`` showed for ``number``; return a problem of ours or ""."""
         try:
             self._keep(source, number, ours, theirs, reason)
         except OSError as error:
-            return f"evidence could not be kept in {self._directory}: {error.strerror}"
-        return ""
+            return Text(
+                "evidence could not be kept in {directory}: {why}",
+                directory=self._directory,
+                why=os_reason(error),
+            )
+        return NOTHING
 
     def keep_flags(self, liar: dissent.Copy) -> quarantine.Case:
         """Keep a copy whose flags refute themselves; quarantine its organisation for good."""
         block = liar.block
-        reason = "its commit hash does not follow from its validity flags and the one before"
+        reason = Text("its commit hash does not follow from its validity flags and the one before")
         try:
             path = self._keep(liar.source, block.number, block.hash, liar.raw, reason)
         except OSError as error:
@@ -89,7 +94,7 @@ class Recorder:
         return self.quarantine(liar.source.organization, block.number, name, "flags")
 
     def _keep(
-        self, source: Source, number: int, ours: bytes | None, theirs: bytes, reason: str
+        self, source: Source, number: int, ours: bytes | None, theirs: bytes, reason: Text
     ) -> Path | None:
         conflict = evidence.Conflict(
             self._root.config.channel_id,

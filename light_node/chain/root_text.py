@@ -19,6 +19,7 @@ from hashlib import sha256
 
 from light_node.chain import errors, trust
 from light_node.chain.trust import TrustRoot
+from light_node.i18n import Text
 
 PREFIX = "LNROOT1:"
 MAX_TEXT = 1000
@@ -78,7 +79,11 @@ class RootText:
         )
         if root.number != self.number:
             raise errors.TrustRootMismatch(
-                f"the text names block {self.number}, the configuration block is {root.number}"
+                Text(
+                    "the text names block {number}, the configuration block is {configuration}",
+                    number=self.number,
+                    configuration=root.number,
+                )
             )
         return root
 
@@ -86,7 +91,7 @@ class RootText:
 def encode(root: TrustRoot) -> str:
     """Return the text of a root; ``TrustRootError`` for one without dates."""
     if root.obtained is None or root.expires is None:
-        raise errors.TrustRootError("the trust root does not say until when it counts")
+        raise errors.TrustRootError(Text("the trust root does not say until when it counts"))
     told = RootText(root.config.channel_id, root.number, root.hash, root.obtained, root.expires)
     return told.encode()
 
@@ -94,26 +99,34 @@ def encode(root: TrustRoot) -> str:
 def decode(text: str) -> RootText:
     """Read a text; ``TrustRootError`` says whether it is no such text, cut off or mistyped."""
     if len(text) > MAX_TEXT:
-        raise errors.TrustRootError("this is no text of a trust root: it is far too long")
+        raise errors.TrustRootError(Text("this is no text of a trust root: it is far too long"))
     head, colon, rest = text.strip().upper().rpartition(":")
     if colon and "".join(head.split()) + colon != PREFIX:
         raise errors.TrustRootError(
-            f"this is no text of a trust root: those begin with {PREFIX}; ask your operator for one"
+            Text(
+                "this is no text of a trust root: those begin with {prefix}; ask your operator "
+                "for one",
+                prefix=PREFIX,
+            )
         )
     letters = rest.translate(_LOOKALIKES)
     try:
         raw = base64.b32decode(letters + "=" * (-len(letters) % 8))
     except (binascii.Error, ValueError) as error:
         raise errors.TrustRootError(
-            "the text of the trust root has a wrong letter or is cut off: compare it, or copy it "
-            "again"
+            Text(
+                "the text of the trust root has a wrong letter or is cut off: compare it, or "
+                "copy it again"
+            )
         ) from error
     body, check = raw[:-_CHECK_BYTES], raw[-_CHECK_BYTES:]
     size = raw[0] if raw else 0
     if len(raw) != _FIXED + size or sha256(body).digest()[:_CHECK_BYTES] != check:
         raise errors.TrustRootError(
-            "the text of the trust root is mistyped or cut off: its check sum is wrong; compare "
-            "it, or copy it again"
+            Text(
+                "the text of the trust root is mistyped or cut off: its check sum is wrong; "
+                "compare it, or copy it again"
+            )
         )
     try:
         channel = body[1 : 1 + size].decode("ascii")
@@ -127,7 +140,7 @@ def decode(text: str) -> RootText:
         )
     except (ValueError, OverflowError, OSError) as error:
         raise errors.TrustRootError(
-            f"the text of the trust root says nothing usable: {error}"
+            Text("the text of the trust root says nothing usable: {error}", error=error)
         ) from error
 
 

@@ -14,9 +14,10 @@ from light_node.chain.store import HeaderStore
 from light_node.chain.tracker import Tracker, claimed_height, mark_behind, waiting_for
 from light_node.chain.trust import TrustRoot
 from light_node.clock import Clock
+from light_node.i18n import NOTHING, Text, all_of
 
 Listener = Callable[[SyncStatus], None]
-_FORKED = "the operators: two signed histories exist"
+_FORKED = Text("the operators: two signed histories exist")
 
 
 class Shared:
@@ -49,8 +50,8 @@ class Shared:
         self.listeners: list[Listener] = []
         self.fork: errors.Fork | None = None
         self.evidence: str | None = None
-        self.witnessed = ""
-        self.problem = ""
+        self.witnessed = NOTHING
+        self.problem = NOTHING
         self.blocks_verified = 0
         self.signatures_verified = 0
         self.newest_at: datetime | None = None
@@ -96,7 +97,7 @@ class Shared:
             tracker.height = height
         self.tell()
 
-    def set_state(self, tracker: Tracker, state: PeerState, error: str, foreign: str = "") -> None:
+    def set_state(self, tracker: Tracker, state: PeerState, error: Text, foreign: str = "") -> None:
         """Note what is wrong with a source, unless everything is ending or it is shut out."""
         if self.stopping.is_set():
             return
@@ -115,7 +116,7 @@ class Shared:
         tracker.connected(self.clock.now())
         mark_behind(self.trackers, self.store.state.number, self.clock.monotonic())
 
-    def exclude(self, tracker: Tracker, reason: str) -> None:
+    def exclude(self, tracker: Tracker, reason: Text) -> None:
         """Follow a source no more, whose word on flags counts no more; with the lock held."""
         tracker.quarantined = True
         self.agreement.forget(tracker.organization)
@@ -125,14 +126,14 @@ class Shared:
 
     # -- problems -------------------------------------------------------------------------------
 
-    def report(self, problem: str) -> None:
+    def report(self, problem: Text) -> None:
         """Note a problem of this machine."""
         with self.changed:
             self.problem = problem
         self.tell()
 
     def keep(
-        self, tracker: Tracker, number: int, ours: bytes | None, theirs: bytes, reason: str
+        self, tracker: Tracker, number: int, ours: bytes | None, theirs: bytes, reason: Text
     ) -> None:
         """Keep what does not fit, as received; with the lock held."""
         problem = self.recorder.keep(tracker.source, number, ours, theirs, reason)
@@ -145,7 +146,7 @@ class Shared:
         """
         with self.changed:
             if tracker is not None:
-                tracker.state, tracker.error = PeerState.DISAGREES, str(fork)
+                tracker.state, tracker.error = PeerState.DISAGREES, fork.text
             if self.fork is not None:
                 return False
             self.fork = fork
@@ -188,16 +189,20 @@ class Shared:
             running=bool(self.threads) and not self.stopping.is_set(),
         )
 
-    def _current_problem(self) -> str:
+    def _current_problem(self) -> Text:
         if self.fork is not None:
-            return f"{self.fork}. {self.witnessed}" if self.witnessed else str(self.fork)
+            fork, shown = self.fork.text, self.witnessed
+            if not shown:
+                return fork
+            return Text("{fork}. {witnesses}", fork=fork, witnesses=shown).of(fork.kind)
         disputed, dissents = self.agreement.disputed_block, self.agreement.dissents
         if self.problem or (disputed is None and not dissents):
             return self.problem
         if disputed is not None:
-            who = " and ".join(sorted(self.agreement.shown(disputed)))
-            return (
-                f"{who} state different validity of transactions in block {disputed}, and no "
-                "majority decides; nothing after it is settled until they agree"
-            )
-        return str(dissents[0])
+            return Text(
+                "{names} state different validity of transactions in block {number}, and no "
+                "majority decides; nothing after it is settled until they agree",
+                names=all_of(sorted(self.agreement.shown(disputed))),
+                number=disputed,
+            ).of("Dispute")
+        return dissents[0].text

@@ -22,6 +22,7 @@ from light_node.chain.store import drop_headers
 from light_node.chain.trust import TrustRoot
 from light_node.fabric.block import MAX_BLOCK_BYTES, Block
 from light_node.fabric.errors import FabricError
+from light_node.i18n import Text, plain, row_of
 
 FOLDER = "skip"
 MAX_CONFIGS = 1000
@@ -49,8 +50,13 @@ def effective_root(directory: Path, root: TrustRoot) -> TrustRoot:
             config = verify.skip_to_config(config, block)
         except errors.VerificationError as error:
             raise errors.StoreError(
-                f"{file} does not follow from the trust root ({error}); "
-                f"delete {directory} to fetch anew"
+                Text(
+                    "{file} does not follow from the trust root ({error}); delete {directory} to "
+                    "fetch anew",
+                    file=file,
+                    error=error,
+                    directory=directory,
+                )
             ) from error
         path.append(raw)
         found = raw
@@ -83,7 +89,7 @@ def skip_ahead(
             before = effective_root(directory, root)
             return _skip(directory, root, before, sources, progress)
     except OSError as error:
-        raise disk.refused(str(directory), error) from error
+        raise disk.refused(plain(str(directory)), error) from error
 
 
 def _skip(
@@ -103,10 +109,10 @@ def _skip(
             for number in numbers:
                 _cross_check(source, sources, verify.parse(_read(_part(folder, number))))
         except FabricError as error:
-            refusals.append(f"{source.organization}: {error}")
+            refusals.append(Text("{who}: {error}", who=source.organization, error=error))
             continue
         except (errors.VerificationError, errors.NotVerified) as error:
-            refusals.append(f"{source.organization}: {error}")
+            refusals.append(Text("{who}: {error}", who=source.organization, error=error))
             for file in folder.glob("*.part"):
                 file.unlink()
             continue
@@ -116,7 +122,9 @@ def _skip(
         for number in numbers:
             files.rename_durably(_part(folder, number), folder / f"{number:020}.block")
         return effective_root(directory, root)
-    raise errors.NotVerified(f"no source leads to the newest configuration: {'; '.join(refusals)}")
+    raise errors.NotVerified(
+        Text("no source leads to the newest configuration: {refusals}", refusals=row_of(refusals))
+    )
 
 
 def _walk(
@@ -128,12 +136,16 @@ def _walk(
     index, size = _last_config(newest), 0
     while index > before.number:
         if len(numbers) >= MAX_CONFIGS:
-            raise errors.NotVerified(f"more than {MAX_CONFIGS} configurations to skip")
+            raise errors.NotVerified(
+                Text("more than {most} configurations to skip", most=MAX_CONFIGS)
+            )
         file = _part(folder, index)
         raw = _read(file) if file.exists() else source.block(index, headers_only=True)
         block, size = verify.parse(raw), size + len(raw)
         if size > MAX_BYTES:
-            raise errors.NotVerified(f"more than {MAX_BYTES >> 20} MiB of configurations to skip")
+            raise errors.NotVerified(
+                Text("more than {most} MiB of configurations to skip", most=MAX_BYTES >> 20)
+            )
         if block.number != index:
             raise errors.WrongNumber(block.number, block.hash, index)
         if not file.exists():
@@ -155,7 +167,9 @@ def _last_config(block: Block) -> int:
     index = verify.last_config(block)
     if index is None or index > block.number:
         raise errors.LastConfigMissing(
-            f"block {block.number} does not say which configuration is in force",
+            Text(
+                "block {number} does not say which configuration is in force", number=block.number
+            ),
             number=block.number,
             hash=block.hash,
         )
@@ -180,7 +194,9 @@ def _cross_check(first: Source, sources: Sequence[Source], block: Block) -> None
                 return
         except (FabricError, errors.VerificationError):
             continue
-    raise errors.NotVerified(f"no second organisation shows configuration block {block.number}")
+    raise errors.NotVerified(
+        Text("no second organisation shows configuration block {number}", number=block.number)
+    )
 
 
 def _part(folder: Path, number: int) -> Path:

@@ -23,6 +23,7 @@ from light_node.fabric.errors import Unavailable
 from light_node.fabric.identity import SigningIdentity
 from light_node.fabric.msp import MspError
 from light_node.fabric.profile import NetworkProfile
+from light_node.i18n import Text, all_of
 
 CALL_TIMEOUT_S = 15.0
 
@@ -131,7 +132,7 @@ class GrpcSource:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise Unavailable("the light node has been stopped")
+            raise Unavailable(Text("the light node has been stopped"))
 
     def _connected(self) -> DeliverClient:
         with self._lock:
@@ -180,15 +181,23 @@ def check_certified(config: ChannelConfig, msp_id: str, address: str, tls_root_p
         own = config.msps.msp(msp_id).tls_certificates
     except MspError as error:
         raise errors.TrustRootMismatch(
-            f"the channel has no organisation {msp_id}, named in the profile for {address}"
+            Text(
+                "the channel has no organisation {msp_id}, named in the profile for {address}",
+                msp_id=msp_id,
+                address=address,
+            )
         ) from error
     for certificate in crypto.load_certificates(tls_root_pem.encode()):
         der = certificate.public_bytes(serialization.Encoding.DER)
         others = (config.msps.msp(o).tls_certificates for o in config.msps.msp_ids if o != msp_id)
         if der not in own or any(der in certificates for certificates in others):
             raise errors.TrustRootMismatch(
-                f"the TLS root in the profile for {address} is not {msp_id}'s own by the channel "
-                "configuration; import the profile again"
+                Text(
+                    "the TLS root in the profile for {address} is not {msp_id}'s own by the "
+                    "channel configuration; import the profile again",
+                    address=address,
+                    msp_id=msp_id,
+                )
             )
 
 
@@ -197,6 +206,9 @@ def check_organizations(sources: Sequence[Source]) -> None:
     found = sorted({source.organization for source in sources})
     if len(found) < 2:
         raise errors.TooFewOrganizations(
-            "a light node compares what at least two organisations show; "
-            f"the network profile names nodes of {', '.join(found) or 'none'}"
+            Text(
+                "a light node compares what at least two organisations show; the network profile "
+                "names nodes of {names}",
+                names=all_of(found) if found else Text("none"),
+            )
         )

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from light_node.chain.errors import Fork
 from light_node.chain.progress import Progress
+from light_node.i18n import NOTHING, Text, all_of
 
 
 class PeerState(StrEnum):
@@ -41,7 +42,7 @@ class PeerStatus:
     height: int | None = None
     agrees: bool | None = None
     last_seen: datetime | None = None
-    error: str = ""
+    error: Text = NOTHING
     foreign: str = ""
 
 
@@ -57,11 +58,18 @@ class Dissent:
     others: tuple[str, ...]
 
     def __str__(self) -> str:
+        return self.text
+
+    @property
+    def text(self) -> Text:
         """Say it to people."""
-        return (
-            f"{self.organization} states other validity of transactions in block {self.number} "
-            f"than {' and '.join(self.others)}, who agree and are believed; ask its operator"
-        )
+        return Text(
+            "{organization} states other validity of transactions in block {number} than {others}, "
+            "who agree and are believed; ask its operator",
+            organization=self.organization,
+            number=self.number,
+            others=all_of(self.others),
+        ).of("Dissent")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +94,8 @@ class SyncStatus:
     valid_height: int | None = None
     height: int | None = None
     peers: tuple[PeerStatus, ...] = ()
-    waiting_for: str = ""
-    problem: str = ""
+    waiting_for: Text = NOTHING
+    problem: Text = NOTHING
     blocks_verified: int = 0
     signatures_verified: int = 0
     newest_at: datetime | None = None

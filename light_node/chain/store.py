@@ -30,6 +30,7 @@ from light_node.chain.trust import TrustRoot
 from light_node.chain.verify import TrustedState
 from light_node.fabric.block import block_hash
 from light_node.fabric.channel_config import ChannelConfig
+from light_node.i18n import Text
 
 _CHECK_CHUNK = 4096  # records read at once when checking
 
@@ -76,7 +77,9 @@ class HeaderStore:
             self._state = self._load_state(root)
         except OSError as error:
             self._let_go()
-            raise disk.refused(f"the header store {directory}", error) from error
+            raise disk.refused(
+                Text("the header store {directory}", directory=directory), error
+            ) from error
         except errors.ChainError:
             self._let_go()
             raise
@@ -140,7 +143,7 @@ class HeaderStore:
         while at < end:
             with self._lock:
                 if self._file is None:
-                    raise errors.StoreError("the header store is closed")
+                    raise errors.StoreError(Text("the header store is closed"))
                 self._file.seek(at)
                 chunk = self._file.read(min(end - at, _CHECK_CHUNK * RECORD.size))
             at += len(chunk)
@@ -148,8 +151,12 @@ class HeaderStore:
                 number += 1
                 if block_hash(number, tip, data_hash) != digest:
                     raise errors.StoreError(
-                        f"the stored header {number} does not follow from the one before; "
-                        f"delete {self._directory} to fetch anew"
+                        Text(
+                            "the stored header {number} does not follow from the one before; "
+                            "delete {directory} to fetch anew",
+                            number=number,
+                            directory=self._directory,
+                        )
                     )
                 tip = digest
         return number - self._first
@@ -168,7 +175,7 @@ class HeaderStore:
         """
         with self._lock:
             if self._file is None:
-                raise errors.StoreError("the header store is closed")
+                raise errors.StoreError(Text("the header store is closed"))
             first, config = self._state.height, self._state.config.block_number
             if first + len(received.hashes) != state.height:
                 raise ValueError(f"blocks up to {state.number} do not follow {self._state.number}")
@@ -183,7 +190,9 @@ class HeaderStore:
                 self._file.seek(HEADER.size + self._count * RECORD.size)
                 _write_all(self._file, records)
             except OSError as error:
-                raise disk.refused(f"cannot store headers in {self._directory}", error) from error
+                raise disk.refused(
+                    Text("cannot store headers in {directory}", directory=self._directory), error
+                ) from error
             self._count += len(received.hashes)
             self._tip = state.hash
             self._state = state
@@ -195,13 +204,15 @@ class HeaderStore:
         with self._lock:
             config = self.config_before(number)
             if self._file is None or config is None:
-                raise errors.StoreError("the header store is closed")
+                raise errors.StoreError(Text("the header store is closed"))
             count = number - self._first - 1
             try:
                 self._file.truncate(HEADER.size + count * RECORD.size)
                 os.fsync(self._file.fileno())
             except OSError as error:
-                raise disk.refused(f"cannot drop headers in {self._directory}", error) from error
+                raise disk.refused(
+                    Text("cannot drop headers in {directory}", directory=self._directory), error
+                ) from error
             self._count = count
             self._tip = self.hash(number - 1) or b""
             self._state = TrustedState(config, number - 1, self._tip)
@@ -213,7 +224,9 @@ class HeaderStore:
                 if self._file is not None and self._file.writable():
                     os.fsync(self._file.fileno())
             except OSError as error:
-                raise disk.refused(f"cannot flush headers to {self._directory}", error) from error
+                raise disk.refused(
+                    Text("cannot flush headers to {directory}", directory=self._directory), error
+                ) from error
             finally:
                 self._let_go()
 
@@ -261,7 +274,11 @@ class HeaderStore:
             raw = self._file.read(RECORD.size)
         if len(raw) != RECORD.size or not is_whole(number, raw):
             raise errors.StoreError(
-                f"the stored header {number} is damaged; delete {self._directory} to fetch anew"
+                Text(
+                    "the stored header {number} is damaged; delete {directory} to fetch anew",
+                    number=number,
+                    directory=self._directory,
+                )
             )
         fields: tuple[bytes, bytes, int, int] = RECORD.unpack(raw)
         return fields
@@ -321,12 +338,19 @@ class HeaderStore:
             assert header is not None
             if block_hash(number, header.previous_hash, header.data_hash) != header.hash:
                 raise errors.StoreError(
-                    f"the header store is damaged; delete {self._directory} to fetch anew"
+                    Text(
+                        "the header store is damaged; delete {directory} to fetch anew",
+                        directory=self._directory,
+                    )
                 )
         config = root.config if in_force == root.number else self._kept_config(in_force)
         if config is None:
             raise errors.StoreError(
-                f"configuration block {in_force} is missing; delete {self._directory} to fetch anew"
+                Text(
+                    "configuration block {in_force} is missing; delete {directory} to fetch anew",
+                    in_force=in_force,
+                    directory=self._directory,
+                )
             )
         return TrustedState(config, number, self._tip)
 

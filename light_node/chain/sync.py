@@ -63,7 +63,7 @@ class ChainSync:
         for tracker in shared.trackers:
             case = cases.get(tracker.organization)
             if case is not None:
-                shared.exclude(tracker, str(case))
+                shared.exclude(tracker, case.text)
         self._conflicts = Conflicts(shared)
         self._follower = Follower(shared, Intake(shared, self._conflicts), self._conflicts)
 

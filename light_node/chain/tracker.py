@@ -6,6 +6,7 @@ from datetime import datetime
 
 from light_node.chain.sources import Source, Stream
 from light_node.chain.status import PeerState, PeerStatus
+from light_node.i18n import NOTHING, Text, all_of, any_of
 
 BEHIND_S = 2.0
 """A source whose newest header is not our tip for so long is no longer counted as agreeing."""
@@ -29,7 +30,7 @@ class Tracker:
     progress: float = 0.0
     unverified: int = 0
     quarantined: bool = False
-    error: str = ""
+    error: Text = NOTHING
     foreign: str = ""
     stream: Stream | None = field(default=None, repr=False)
 
@@ -40,7 +41,7 @@ class Tracker:
 
     def connected(self, at: datetime) -> None:
         """Note that the source has just shown something that fits."""
-        self.state, self.error, self.foreign = PeerState.CONNECTED, "", ""
+        self.state, self.error, self.foreign = PeerState.CONNECTED, NOTHING, ""
         self.last_seen = at
 
     def agrees(self, now: float) -> bool | None:
@@ -83,18 +84,20 @@ def claimed_height(trackers: Sequence[Tracker]) -> int | None:
     return max((t.height for t in believed if t.height is not None), default=None)
 
 
-def waiting_for(trackers: Sequence[Tracker], verified: int, agreed: int | None) -> str:
+def waiting_for(trackers: Sequence[Tracker], verified: int, agreed: int | None) -> Text:
     """Say what has to come before ``verified`` blocks are all there is, and agreed on; or ""."""
     connected = {t.organization for t in trackers if t.state is PeerState.CONNECTED}
     asked = {t.organization for t in trackers if t.state is PeerState.CONNECTING}
     missing = sorted({t.organization for t in trackers} - connected)
     if not connected:
-        return f"a node of {' or '.join(missing)} to answer"
+        return Text("a node of {names} to answer", names=any_of(missing))
     claimed = claimed_height(trackers) or 0
     if claimed > verified:
-        return f"blocks {verified} to {claimed - 1}"
+        return Text("blocks {first} to {last}", first=verified, last=claimed - 1)
     if (agreed or 0) < verified:
         away = [name for name in missing if name not in asked]
-        who = f" ({', '.join(away)} not reachable)" if away else ""
-        return f"a second organisation to show block {verified - 1}{who}"
-    return ""
+        text = Text("a second organisation to show block {number}", number=verified - 1)
+        if away:
+            text = Text("{what} ({names} not reachable)", what=text, names=all_of(away))
+        return text
+    return NOTHING

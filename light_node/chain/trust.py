@@ -16,6 +16,7 @@ from light_node.fabric import block as blocks
 from light_node.fabric.block import BlockError
 from light_node.fabric.channel_config import ChannelConfig, ConfigError
 from light_node.fabric.profile import TrustRoot as ProfileTrustRoot
+from light_node.i18n import Text
 
 _FINGERPRINT_BYTES = 10
 
@@ -56,9 +57,12 @@ class TrustRoot:
         """``TrustRootExpired`` if the root may not be used any more at ``now`` (aware)."""
         if self.expires is not None and now >= self.expires:
             raise errors.TrustRootExpired(
-                f"the trust root of channel {self.config.channel_id} expired on "
-                f"{self.expires.isoformat(timespec='minutes')}; get a new network profile from "
-                "your operator and compare its fingerprint"
+                Text(
+                    "the trust root of channel {channel_id} expired on {day}; get a new "
+                    "network profile from your operator and compare its fingerprint",
+                    channel_id=self.config.channel_id,
+                    day=self.expires.isoformat(timespec="minutes"),
+                )
             )
 
 
@@ -89,22 +93,37 @@ def load(
         # Before anything in it is read: a block that some peer sent must not cost more than this.
         if expected_hash is not None and block.hash != expected_hash:
             raise errors.TrustRootMismatch(
-                f"the trust root's fingerprint is {fingerprint(block.hash)}, not "
-                f"{fingerprint(expected_hash)}"
+                Text(
+                    "the trust root's fingerprint is {fingerprint}, not {expected}",
+                    fingerprint=fingerprint(block.hash),
+                    expected=fingerprint(expected_hash),
+                )
             )
         if block.envelopes is None or not blocks.is_config(block.envelopes):
-            raise errors.TrustRootMismatch(f"block {block.number} is not a configuration block")
+            raise errors.TrustRootMismatch(
+                Text("block {number} is not a configuration block", number=block.number)
+            )
         index = blocks.signature_entry(block).last_config
         config = ChannelConfig.from_block(block)
     except (errors.VerificationError, BlockError, ConfigError) as error:
-        raise errors.TrustRootMismatch(f"this is no usable trust root: {error}") from error
+        raise errors.TrustRootMismatch(
+            Text("this is no usable trust root: {error}", error=error)
+        ) from error
     if index != block.number:
         raise errors.TrustRootMismatch(
-            f"the trust root is block {block.number}, but its last-config index is {index}"
+            Text(
+                "the trust root is block {number}, but its last-config index is {index}",
+                number=block.number,
+                index=index,
+            )
         )
     if channel is not None and config.channel_id != channel:
         raise errors.TrustRootMismatch(
-            f"the trust root is of channel {config.channel_id!r}, not {channel!r}"
+            Text(
+                "the trust root is of channel {channel_id}, not {channel}",
+                channel_id=repr(config.channel_id),
+                channel=repr(channel),
+            )
         )
     return TrustRoot(config, config_block, block.number, block.hash, obtained, expires)
 

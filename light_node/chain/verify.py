@@ -21,6 +21,7 @@ from light_node.fabric.commit_hash import NeedsStateError, block_updates, commit
 from light_node.fabric.msp import Identity, MspError
 from light_node.fabric.pb import common_pb2
 from light_node.fabric.policy import PolicyError
+from light_node.i18n import Text, told
 
 
 class TrustedState(NamedTuple):
@@ -58,15 +59,19 @@ def parse(raw: bytes) -> Block:
     try:
         block = blocks.parse_block(raw)
     except BlockError as error:
-        raise errors.MalformedBlock(str(error)) from error
+        raise errors.MalformedBlock(told(error)) from error
     if len(raw) > MAX_METADATA_BYTES:
         # What is not data, rather than the metadata's contents: a million empty entries and a
         # field nobody knows are padding too.
         data = sum(len(envelope) + _MOST_FRAMING for envelope in block.envelopes or ())
         if len(raw) - data > MAX_METADATA_BYTES:
             raise errors.MalformedBlock(
-                f"block {block.number} has {len(raw) - data} bytes beside its data; the limit is "
-                f"{MAX_METADATA_BYTES}",
+                Text(
+                    "block {number} has {count} bytes beside its data; the limit is {most}",
+                    number=block.number,
+                    count=len(raw) - data,
+                    most=MAX_METADATA_BYTES,
+                ),
                 number=block.number,
                 hash=block.hash,
             )
@@ -166,7 +171,9 @@ def verify_data(block: Block) -> None:
         blocks.check_well_formed(block.envelopes)
     except BlockError as error:
         raise errors.MalformedData(
-            f"block {block.number}: {error}", number=block.number, hash=block.hash
+            Text("block {number}: {error}", number=block.number, error=error),
+            number=block.number,
+            hash=block.hash,
         ) from error
 
 
@@ -180,7 +187,7 @@ def verify_attestation(config: ChannelConfig, block: Block) -> list[Identity]:
     try:
         value, signatures = blocks.block_signatures(block)
     except BlockError as error:
-        raise errors.MalformedBlock(str(error), number=block.number, hash=block.hash) from error
+        raise errors.MalformedBlock(told(error), number=block.number, hash=block.hash) from error
     # This runs between two signature checks, with cold caches: few steps, nothing made in vain.
     der, found = block.der, dict[tuple[str, str], Identity]()
     for item in signatures:
@@ -193,12 +200,12 @@ def verify_attestation(config: ChannelConfig, block: Block) -> list[Identity]:
             continue
         if identity.verify(blocks.signed_bytes(value, header, der), item.signature):
             found[identity.key] = identity
-    reason = ""
+    reason = None
     try:
         if found and config.is_valid_block_signed_by(tuple(found.values())):
             return list(found.values())
     except PolicyError as error:
-        reason = str(error)
+        reason = error.text
     names = tuple(identity.msp_id for identity in found.values())
     raise errors.AttestationFailed(block.number, block.hash, len(signatures), names, reason)
 
@@ -212,23 +219,30 @@ def verify_last_config(state: TrustedState, block: Block, is_config: bool) -> No
     number = block.number
     if index is None:
         raise errors.LastConfigMissing(
-            f"block {number} does not say which configuration is in force",
+            Text("block {number} does not say which configuration is in force", number=number),
             number=number,
             hash=block.hash,
         )
     if is_config != (index == number):
         if index == number and block.envelopes is None:
             raise errors.ConfigDataMissing(
-                f"configuration block {number} came without its data",
+                Text("configuration block {number} came without its data", number=number),
                 number=number,
                 hash=block.hash,
             )
-        raise errors.ConfigIndexMismatch(
-            f"block {number} is {'a' if is_config else 'no'} configuration block, but its signed "
-            f"index is {index}",
-            number=number,
-            hash=block.hash,
-        )
+        if is_config:
+            text = Text(
+                "block {number} is a configuration block, but its signed index is {index}",
+                number=number,
+                index=index,
+            )
+        else:
+            text = Text(
+                "block {number} is no configuration block, but its signed index is {index}",
+                number=number,
+                index=index,
+            )
+        raise errors.ConfigIndexMismatch(text, number=number, hash=block.hash)
     if not is_config and index != state.config.block_number:
         raise errors.HiddenConfig(number, block.hash, index, state.config.block_number)
 
@@ -238,7 +252,7 @@ def last_config(block: Block) -> int | None:
     try:
         return blocks.last_config_index(block)
     except BlockError as error:
-        raise errors.MalformedBlock(str(error), number=block.number, hash=block.hash) from error
+        raise errors.MalformedBlock(told(error), number=block.number, hash=block.hash) from error
 
 
 def verify_config_update(state: TrustedState, block: Block) -> ChannelConfig:
@@ -247,7 +261,9 @@ def verify_config_update(state: TrustedState, block: Block) -> ChannelConfig:
         config = ChannelConfig.from_block(block)
     except ConfigError as error:
         raise errors.UnusableConfig(
-            f"block {block.number}: {error}", number=block.number, hash=block.hash
+            Text("block {number}: {error}", number=block.number, error=error),
+            number=block.number,
+            hash=block.hash,
         ) from error
     if config.channel_id != state.config.channel_id:
         raise errors.WrongChannel(
@@ -284,7 +300,9 @@ def skip_to_config(config: ChannelConfig, block: Block) -> ChannelConfig:
     verify_alone(config, block)
     if last_config(block) != block.number:
         raise errors.ConfigIndexMismatch(
-            f"block {block.number} is no configuration block", number=block.number, hash=block.hash
+            Text("block {number} is no configuration block", number=block.number),
+            number=block.number,
+            hash=block.hash,
         )
     return verify_config_update(TrustedState(config, block.number - 1, b""), block)
 
@@ -309,7 +327,7 @@ def verify_commit_hash(block: Block, previous: bytes | None) -> bytes | None:
     except NeedsStateError:
         return stated or None
     except BlockError as error:
-        raise errors.MalformedBlock(str(error), number=block.number, hash=block.hash) from error
+        raise errors.MalformedBlock(told(error), number=block.number, hash=block.hash) from error
     computed = commit_hash(flags, updates, previous)
     if computed != stated:
         raise errors.CommitHashMismatch(block.number, block.hash, stated, computed)
@@ -337,7 +355,7 @@ def _claimed_signer(
         return (b"", b"") if consenter is None else (header, consenter.serialized)
     except DecodeError as error:
         raise errors.MalformedBlock(
-            f"block {block.number}: a signature's header cannot be read",
+            Text("block {number}: a signature's header cannot be read", number=block.number),
             number=block.number,
             hash=block.hash,
         ) from error

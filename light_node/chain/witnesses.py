@@ -5,7 +5,7 @@ It matters for attribution: a peer that relays what its orderers signed need not
 version that one node alone shows is the likelier lie.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
@@ -15,9 +15,16 @@ from light_node.chain.sources import Source
 from light_node.fabric import block as blocks
 from light_node.fabric.block import Block
 from light_node.fabric.errors import FabricError
+from light_node.i18n import Text, all_of, row_of
 
 Shows = Literal["ours", "theirs", "another", "nothing"]
 SHOWS: tuple[Shows, ...] = ("ours", "theirs", "another", "nothing")
+_SAYS: Mapping[Shows, Text] = {
+    "ours": Text("the version verified here"),
+    "theirs": Text("the other one"),
+    "another": Text("yet another"),
+    "nothing": Text("nothing now"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,18 +118,16 @@ def version_of(block: Block) -> tuple[bytes, int | None]:
     return block.hash, None if is_config and index != block.number else index
 
 
-def in_words(witnesses: Sequence[Witness]) -> str:
+def in_words(witnesses: Sequence[Witness]) -> Text:
     """Say who shows which version, by organisation; "" if nobody was asked."""
-    says: dict[Shows, str] = {
-        "ours": "the version verified here",
-        "theirs": "the other one",
-        "another": "yet another",
-        "nothing": "nothing now",
-    }
     parts = []
     for shows in SHOWS:
         named = sorted({w.organization for w in witnesses if w.shows == shows})
         if named:
-            verb = "shows" if len(named) == 1 else "show"
-            parts.append(f"{' and '.join(named)} {verb} {says[shows]}")
-    return "; ".join(parts)
+            one = len(named) == 1
+            parts.append(
+                Text("{names} shows {what}", names=named[0], what=_SAYS[shows])
+                if one
+                else Text("{names} show {what}", names=all_of(named), what=_SAYS[shows])
+            )
+    return row_of(parts)

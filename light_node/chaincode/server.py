@@ -15,6 +15,7 @@ from light_node.clock import Clock
 from light_node.fabric import methods
 from light_node.fabric.errors import MalformedMessage
 from light_node.fabric.pb import peer_pb2
+from light_node.i18n import Text
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +102,7 @@ class _Stream:
         try:
             self._session.receive(data)
             if self._call.waiting > MAX_WAITING_MESSAGES:
-                raise MalformedMessage("the peer sends without reading what it is answered")
+                raise MalformedMessage(Text("the peer sends without reading what it is answered"))
         except MalformedMessage as error:
             self._end("malformed", str(error))
             self._call.finish(rpc.INVALID_ARGUMENT, str(error))

@@ -20,6 +20,7 @@ from light_node.chaincode.transaction import Finished
 from light_node.clock import Clock
 from light_node.fabric.errors import MalformedMessage
 from light_node.fabric.pb import peer_pb2
+from light_node.i18n import Text
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ class Session:
         try:
             message = _M.FromString(data)
         except DecodeError as error:
-            raise MalformedMessage("not a ChaincodeMessage") from error
+            raise MalformedMessage(Text("not a ChaincodeMessage")) from error
         kind = message.type
         if kind == _M.KEEPALIVE:
             self._send(message)
@@ -77,7 +78,9 @@ class Session:
         elif kind in (_M.RESPONSE, _M.ERROR):
             self._answer(message)
         else:
-            raise MalformedMessage(f"message type {kind} has no place on a ready stream")
+            raise MalformedMessage(
+                Text("message type {kind} has no place on a ready stream", kind=kind)
+            )
 
     def end(self) -> None:
         """Abandon what runs: the peer is gone, and nothing is sent any more."""
@@ -101,7 +104,11 @@ class Session:
             )
         else:
             raise MalformedMessage(
-                f"message type {message.type} has no place while {self.phase.value}"
+                Text(
+                    "message type {type} has no place while {value}",
+                    type=message.type,
+                    value=self.phase.value,
+                )
             )
 
     def _begin(self, message: peer_pb2.ChaincodeMessage) -> None:

@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError, Message
 
 from light_node.fabric.errors import MalformedMessage
 from light_node.fabric.pb import peer_pb2, queryresult_pb2
+from light_node.i18n import Text
 
 Parsed = TypeVar("Parsed", bound=Message)
 
@@ -115,7 +116,13 @@ class StreamState:
             peer_pb2.GetStateMultipleResult, self._ask(_M.GET_STATE_MULTIPLE, request)
         ).values
         if len(values) != len(keys):
-            raise MalformedMessage(f"{len(keys)} keys were asked for, {len(values)} answered")
+            raise MalformedMessage(
+                Text(
+                    "{count} keys were asked for, {answered} answered",
+                    count=len(keys),
+                    answered=len(values),
+                )
+            )
         self._read.update((key, value or None) for key, value in zip(keys, values, strict=True))
 
 
@@ -188,4 +195,6 @@ def _parse(kind: type[Parsed], payload: bytes) -> Parsed:
     try:
         return kind.FromString(payload)
     except DecodeError as error:
-        raise MalformedMessage(f"the peer's answer is no {kind.DESCRIPTOR.name}") from error
+        raise MalformedMessage(
+            Text("the peer's answer is no {name}", name=kind.DESCRIPTOR.name)
+        ) from error

@@ -20,6 +20,7 @@ from light_node.fabric.crypto import CryptoError, load_certificate
 from light_node.fabric.errors import MalformedMessage, clean
 from light_node.fabric.pb import msp_pb2, peer_pb2
 from light_node.fabric.proposal import origin_of
+from light_node.i18n import Text
 
 log = logging.getLogger(__name__)
 
@@ -87,12 +88,12 @@ def invocation_of(message: peer_pb2.ChaincodeMessage, state: LedgerState) -> Inv
     try:
         arguments = peer_pb2.ChaincodeInput.FromString(message.payload).args
     except DecodeError as error:
-        raise MalformedMessage("the transaction's payload is no ChaincodeInput") from error
+        raise MalformedMessage(Text("the transaction's payload is no ChaincodeInput")) from error
     if not message.HasField("proposal"):
-        raise MalformedMessage("the proposal is missing")
+        raise MalformedMessage(Text("the proposal is missing"))
     origin = origin_of(message.proposal)
     if origin.transaction_id != message.txid:
-        raise MalformedMessage("the proposal is another transaction's")
+        raise MalformedMessage(Text("the proposal is another transaction's"))
     msp_id, certificate = _creator(origin.creator)
     return Invocation(
         state=state,
@@ -113,7 +114,9 @@ def _creator(creator: bytes) -> tuple[str, Certificate]:
         identity = msp_pb2.SerializedIdentity.FromString(creator)
         return identity.mspid, load_certificate(identity.id_bytes)
     except (DecodeError, CryptoError) as error:
-        raise MalformedMessage(f"the proposal's creator cannot be read: {error}") from error
+        raise MalformedMessage(
+            Text("the proposal's creator cannot be read: {error}", error=error)
+        ) from error
 
 
 def _ask(

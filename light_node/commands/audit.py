@@ -12,6 +12,7 @@ from light_node.chain.status import Level, SyncStatus
 from light_node.clock import SystemClock
 from light_node.commands import catching_up, node_options
 from light_node.fabric.errors import FabricError
+from light_node.i18n import Text, all_of, said, told, tr, use_language
 from light_node.market.errors import InvalidSlot
 
 SUMMARY = "Replay a slot's clearing and settlement from verified blocks; say what differs."
@@ -45,8 +46,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Audit; exit code 1 if anything differs, is disputed, or cannot be replayed."""
+    use_language()
     if arguments.max_blocks < 1:
-        raise commandline.InputError("--max-blocks must be at least 1")
+        raise commandline.InputError(Text("--max-blocks must be at least 1"))
     profile = node_options.load_profile(arguments)
     identity = node_options.need_identity(arguments)
     try:
@@ -56,9 +58,9 @@ def execute(arguments: argparse.Namespace) -> int:
             auditor = Auditor(node, profile.chaincode, max_blocks=arguments.max_blocks)
             audit = auditor.audit(arguments.slot, last)
     except (errors.NotVerified, errors.VerificationError, FabricError) as error:
-        return _cannot(arguments, str(error))
+        return _cannot(arguments, told(error))
     except (errors.ChainError, InvalidSlot) as error:
-        raise commandline.InputError(str(error)) from error
+        raise commandline.InputError(told(error)) from error
     if arguments.json:
         commandline.print_json(audit_json(audit))
     else:
@@ -122,51 +124,62 @@ def _last_block(node: LightNode, arguments: argparse.Namespace) -> int:
         return newest
     if not node.first_block < arguments.last <= newest:
         raise errors.NotVerified(
-            f"block {arguments.last} is not verified here; {node.first_block + 1} to {newest} are"
+            Text(
+                "block {last} is not verified here; {first_block} to {newest} are",
+                last=arguments.last,
+                first_block=node.first_block + 1,
+                newest=newest,
+            )
         )
     last: int = arguments.last
     return last
 
 
-def _cannot(arguments: argparse.Namespace, reason: str) -> int:
+def _cannot(arguments: argparse.Namespace, reason: Text) -> int:
     if arguments.json:
         commandline.print_json({"slot": arguments.slot, "ok": False, "error": reason})
     else:
-        print(f"The audit could not be done: {reason}", file=sys.stderr)
+        print(tr("The audit could not be done: {why}", why=said(reason)), file=sys.stderr)
     return commandline.NO
 
 
 def _print_for_people(audit: Audit) -> None:
     replay = audit.replay
-    agree = f"agreed on by {', '.join(audit.organizations)}"
+    names = said(all_of(audit.organizations))
     levels = {
-        Level.AGREED: agree,
-        Level.VERIFIED: "stated by one organisation only",
-        Level.DISPUTED: "DISPUTED between organisations",
+        Level.AGREED: tr("What was valid in these blocks is agreed on by {names}.", names=names),
+        Level.VERIFIED: tr("What was valid in these blocks is stated by one organisation only."),
+        Level.DISPUTED: tr("What was valid in these blocks is DISPUTED between organisations."),
     }
     lines = [
-        f"Slot {replay.slot}, phase {replay.phase}: {_transactions(replay.transactions)} replayed, "
-        f"blocks {audit.first} to {audit.last}",
-        f"What was valid in these blocks is {levels[audit.level]}.",
+        tr(
+            "Slot {slot}, phase {phase}: {number} transactions replayed, blocks {first} to {last}",
+            slot=replay.slot,
+            phase=replay.phase,
+            number=replay.transactions,
+            first=audit.first,
+            last=audit.last,
+        ),
+        levels[audit.level],
     ]
-    lines += [f"DIFFERS  {difference}" for difference in replay.differences]
-    lines += [f"Not replayed: {text}" for text in replay.unchecked]
+    lines += [tr("DIFFERS: {what}", what=said(found.text)) for found in replay.differences]
+    lines += [tr("Not replayed: {what}", what=said(text)) for text in replay.unchecked]
     if replay.differences:
         lines.append(
-            'This slot was not run by the rules. "is" stands in the ledger, "replayed" is what the '
-            "quotes and readings in the blocks give (energy in Wh, prices and money in the "
-            "ledger's units)."
+            tr(
+                'This slot was not run by the rules. "is" stands in the ledger, "replayed" is what '
+                "the quotes and readings in the blocks give (energy in Wh, prices and money in the "
+                "ledger's units)."
+            )
         )
     for accused in audit.accused:
-        who = " and ".join(accused.organizations) or "nobody"
-        lines.append(
-            f"Block {accused.block} was endorsed so by {who}; for others: "
-            f"light-node prove {accused.transaction_id} --block {accused.block} --out FILE"
+        text = tr(
+            "Block {number} was endorsed so by {names}; for others: {command}",
+            number=accused.block,
+            names=said(all_of(accused.organizations)) or tr("nobody"),
+            command=f"light-node prove {accused.transaction_id} --block {accused.block} --out FILE",
         )
+        lines.append(text)
     if audit.agrees and not replay.unchecked:
-        lines.append("Everything written follows from the quotes and readings in the blocks.")
+        lines.append(tr("Everything written follows from the quotes and readings in the blocks."))
     print("\n".join(lines))
-
-
-def _transactions(number: int) -> str:
-    return f"{number} transaction" if number == 1 else f"{number} transactions"

@@ -7,6 +7,7 @@ from typing import Any, TextIO
 from light_node.chain.node import LightNode
 from light_node.chain.status import SyncStatus
 from light_node.clock import Clock, SystemClock
+from light_node.i18n import said, tr
 
 DEFAULT_TIMEOUT_S = 60.0
 HELP = "give up after so many seconds without one more block verified or agreed on (default 60)"
@@ -80,7 +81,9 @@ class ProgressLine:
         if now - self._shown_at < (REDRAWN_S if self._redraws else LINE_S):
             return
         self._shown_at = now
-        text = words(status_progress(status)) or f"waiting for {status.waiting_for}"
+        text = words(status_progress(status)) or tr(
+            "Waiting for: {what}", what=said(status.waiting_for)
+        )
         if not self._redraws:
             print(text, file=self._stream, flush=True)
         else:
@@ -113,18 +116,26 @@ def words(progress: Mapping[str, Any] | None) -> str:
     """Say a progress of :func:`status_progress` to people; "" for None."""
     if progress is None:
         return ""
-    text = f"verified {progress['verified']:,} of {progress['of']:,} blocks"
-    text += f" ({int(1000 * progress['share']) / 10:.1f} %)"
-    if progress["blocks_per_s"] is not None and progress["seconds_left"] is not None:
-        text += f", {progress['blocks_per_s']:,.0f} blocks/s"
-        text += f", about {span(progress['seconds_left'])} left"
-    return text
+    text = tr(
+        "verified {number} of {all} blocks ({share} %)",
+        number=f"{progress['verified']:,}",
+        all=f"{progress['of']:,}",
+        share=f"{int(1000 * progress['share']) / 10:.1f}",
+    )
+    if progress["blocks_per_s"] is None or progress["seconds_left"] is None:
+        return text
+    return tr(
+        "{progress}, {number} blocks/s, about {time} left",
+        progress=text,
+        number=f"{progress['blocks_per_s']:,.0f}",
+        time=span(progress["seconds_left"]),
+    )
 
 
 def span(seconds: float) -> str:
     """Return a time in words, as exact as an estimate can be."""
     if seconds < 90:
-        return f"{max(1, round(seconds))} s"
+        return tr("{number} s", number=max(1, round(seconds)))
     if seconds < 90 * 60:
-        return f"{round(seconds / 60)} min"
-    return f"{seconds / 3600:.1f} h"
+        return tr("{number} min", number=round(seconds / 60))
+    return tr("{number} h", number=f"{seconds / 3600:.1f}")

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from light_node import commandline, jsonio
+from light_node.i18n import Text
 from light_node.market.clearing import Clearing, Market, clear
 from light_node.market.errors import MarketError
 from light_node.market.quotes import MAX_ID_LENGTH, PriceBounds, Quote, Side
@@ -51,7 +52,7 @@ def execute(arguments: argparse.Namespace) -> int:
         slot, bounds, quotes, previous = read_book(value)
         outcome = clear(slot, bounds, quotes, previous)
     except (jsonio.JsonError, MarketError) as error:
-        raise commandline.InputError(f"{name}: {error}") from error
+        raise commandline.InputError(Text("{name}: {error}", name=name, error=error)) from error
     if arguments.json:
         commandline.print_json(to_json(outcome))
     else:
@@ -64,14 +65,16 @@ def read_book(value: Any) -> tuple[str, PriceBounds, list[Quote], list[str]]:
 
     Fields this command does not know are passed over, so that a book may carry notes.
     """
-    book = jsonio.mapping(value, "the book")
+    book = jsonio.mapping(value, Text("the book"))
     slot = jsonio.string(book, "slot", max_length=MAX_ID_LENGTH)
     bounds = PriceBounds(_price(book, "floor"), _price(book, "cap"))
     quotes = [_quote(item, index) for index, item in enumerate(jsonio.array(book, "quotes"))]
     previous = jsonio.array(book, "previous_standing") if "previous_standing" in book else []
     for index, participant in enumerate(previous):
         if not isinstance(participant, str):
-            raise jsonio.JsonError(f'"previous_standing"[{index}] must be an id, in quotes')
+            raise jsonio.JsonError(
+                Text('"previous_standing"[{index}] must be an id, in quotes', index=index)
+            )
     return slot, bounds, quotes, previous
 
 
@@ -91,12 +94,14 @@ def _quote(value: Any, index: int) -> Quote:
     try:
         side = jsonio.string(fields, "side")
         if side not in ("buy", "sell"):
-            raise jsonio.JsonError(f'"side" must be "buy" or "sell", not {side[:20]!a}')
+            raise jsonio.JsonError(
+                Text('"side" must be "buy" or "sell", not {side}', side=ascii(side[:20]))
+            )
         participant = jsonio.string(fields, "id", max_length=MAX_ID_LENGTH)
         energy = EnergyWh(jsonio.integer(fields, "energy_wh", low=0, high=MAX_ENERGY_WH))
         return Quote(participant, Side(side), energy, _price(fields, "price"))
     except (jsonio.JsonError, MarketError) as error:
-        raise jsonio.JsonError(f"{where}: {error}") from error
+        raise jsonio.JsonError(Text("{where}: {error}", where=where, error=error)) from error
 
 
 def _price(fields: dict[str, Any], name: str) -> PriceTick:

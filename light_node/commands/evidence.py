@@ -22,6 +22,8 @@ from light_node.chain.trust import TrustRoot
 from light_node.chain.witnesses import in_words
 from light_node.commandline import InputError
 from light_node.fabric.block import Block
+from light_node.fabric.errors import clean
+from light_node.i18n import Text, os_reason, row_of, said, told, tr, use_language
 
 SUMMARY = "List, show and check evidence of forks; lift an organisation's quarantine."
 
@@ -52,8 +54,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Do it; exit code 1 if a check does not prove a fork, as a record never does."""
+    use_language()
     if (arguments.what is None) != (arguments.action == "list"):
-        raise InputError("usage: evidence list | show FILE | check FILE | release ORGANIZATION")
+        raise InputError(
+            Text("usage: evidence list | show FILE | check FILE | release ORGANIZATION")
+        )
     if arguments.action == "list":
         return _list(arguments)
     if arguments.action == "release":
@@ -69,7 +74,7 @@ def _directory(arguments: argparse.Namespace) -> Path:
         return Path(arguments.dir)
     if arguments.profile:
         return Path(arguments.profile).resolve().parent / "light-node"
-    raise InputError("give --dir D or --profile P")
+    raise InputError(Text("give --dir D or --profile P"))
 
 
 def _list(arguments: argparse.Namespace) -> int:
@@ -77,7 +82,7 @@ def _list(arguments: argparse.Namespace) -> int:
     try:
         cases = quarantine.load(directory)
     except errors.StoreError as error:
-        raise InputError(str(error)) from error
+        raise InputError(told(error)) from error
     forks = sorted((directory / fork_evidence.FOLDER).glob("*.json"))
     records = sorted((directory / history_record.FOLDER).glob("*.json"))
     reports = sorted((directory / evidence.FOLDER).glob("*.json"))
@@ -86,18 +91,25 @@ def _list(arguments: argparse.Namespace) -> int:
         "records": [str(path) for path in records],
         "reports": [str(path) for path in reports],
         "quarantine": {
-            name: {"number": c.number, "seen_at": c.seen_at, "evidence": c.evidence}
+            name: {
+                "kind": c.kind,
+                "number": c.number,
+                "seen_at": c.seen_at,
+                "evidence": c.evidence,
+            }
             for name, c in sorted(cases.items())
         },
     }
     if arguments.json:
         commandline.print_json(result)
         return commandline.GOOD
-    lines = [f"fork      {path}" for path in forks]
-    lines += [f"record    {path}" for path in records]
-    lines += [f"report    {path}" for path in reports]
-    lines += [f"{_plain(name)}: {_plain(str(case))}" for name, case in sorted(cases.items())]
-    print("\n".join(lines or ["Nothing is kept: no source has shown anything that does not fit."]))
+    lines = [tr("fork      {file}", file=path) for path in forks]
+    lines += [tr("record    {file}", file=path) for path in records]
+    lines += [tr("report    {file}", file=path) for path in reports]
+    lines += [f"{_plain(name)}: {clean(said(case.text))}" for name, case in sorted(cases.items())]
+    if not lines:
+        lines = [tr("Nothing is kept: no source has shown anything that does not fit.")]
+    print("\n".join(lines))
     return commandline.GOOD
 
 
@@ -105,36 +117,39 @@ def _release(arguments: argparse.Namespace) -> int:
     try:
         lifted = quarantine.release(_directory(arguments), arguments.what)
     except errors.StoreError as error:
-        raise InputError(str(error)) from error
+        raise InputError(told(error)) from error
     except OSError as error:
-        raise InputError(f"the quarantine cannot be written: {error.strerror}") from error
+        raise InputError(
+            Text("the quarantine cannot be written: {why}", why=os_reason(error))
+        ) from error
     if arguments.json:
         commandline.print_json({"organization": arguments.what, "released": lifted})
     else:
-        print("Released." if lifted else "It is not in quarantine.")
+        print(tr("Released.") if lifted else tr("It is not in quarantine."))
     return commandline.GOOD if lifted else commandline.NO
 
 
 def _load(arguments: argparse.Namespace) -> ForkEvidence | HistoryRecord:
     raw = commandline.read_bytes(arguments.what)
-    told = _fields(raw)
+    fields = _fields(raw)
     try:
-        if told.get("kind") == history_record.KIND:
+        if fields.get("kind") == history_record.KIND:
             return history_record.loads(raw)
         return fork_evidence.loads(raw)
     except errors.UnusableFile as error:
-        text = f"{arguments.what}: {error}"
-        if "their_block" in told:
-            text = (
-                f"{arguments.what} is a report of something that did not verify: it shows what a "
-                "source sent, and proves nothing to others"
+        text = Text("{file}: {error}", file=arguments.what, error=error)
+        if "their_block" in fields:
+            text = Text(
+                "{file} is a report of something that did not verify: it shows what a source sent, "
+                "and proves nothing to others",
+                file=arguments.what,
             )
         raise InputError(text) from error
 
 
 def _fields(raw: bytes) -> dict[str, Any]:
     try:
-        return jsonio.mapping(jsonio.strict_loads(raw), "a file")
+        return jsonio.mapping(jsonio.strict_loads(raw), Text("a file"))
     except jsonio.JsonError:
         return {}
 
@@ -165,7 +180,9 @@ def _check(arguments: argparse.Namespace, found: ForkEvidence | HistoryRecord) -
         try:
             root = trust.load(commandline.read_bytes(arguments.trust))
         except errors.TrustRootError as error:
-            raise InputError(f"{arguments.trust}: {error}") from error
+            raise InputError(
+                Text("{trust}: {error}", trust=arguments.trust, error=error)
+            ) from error
     try:
         if isinstance(found, HistoryRecord):
             return _tell_record(arguments, found, history_record.check(found, root), root)
@@ -174,57 +191,95 @@ def _check(arguments: argparse.Namespace, found: ForkEvidence | HistoryRecord) -
         if arguments.json:
             commandline.print_json({"proved": False, "error": str(error)})
         else:
-            print(f"No fork is proved: {error}")
+            print(tr("No fork is proved: {why}", why=clean(said(error))))
         return commandline.NO
     result = proven_json(proven, found)
     if arguments.json:
         commandline.print_json(result)
         return commandline.GOOD
-    what = "One header of channel {}, block {}, was signed with two last-config indices:"
-    if not proven.same_header:
-        what = "Two histories of channel {} part at block {}:"
-    lines = [
-        what.format(_plain(found.channel), proven.number),
-        f"  {result['ours']}{_stands(proven, proven.ours)} signed by "
-        f"{', '.join(proven.ours_signers)}",
-        f"  {result['theirs']}{_stands(proven, proven.theirs)} signed by "
-        f"{', '.join(proven.theirs_signers)}, "
-        f"shown by {_plain(found.organization)} ({_plain(found.address)})",
-        f"Signed both, which their signatures prove: {_named(proven.double_signers)}",
-        f"Signed one, which proves nothing against them: {_signed_one(proven)}",
-        f"Seen {_plain(found.seen_at)}; the file is signed by {proven.reporter or 'nobody'}.",
-    ]
-    if found.witnesses:
-        lines.append(f"By the reporter's word: {_plain(in_words(found.witnesses))}.")
-        only = _named(proven.only_showed(found.witnesses))
-        lines.append(f"Only showed the other one, by the reporter's word: {only}")
-    print("\n".join([*lines, *_rests_on(root, proven.trust_root)]))
+    print("\n".join([*_proven_lines(proven, found), *_rests_on(root, proven.trust_root)]))
     return commandline.GOOD
 
 
-def _stands(proven: ProvenFork, block: Block) -> str:
-    """Say that a later block than the first stands for a history, if it is so."""
-    unsigned = block.number - proven.number
-    return f", unsigned; block {block.number}, which rests on it, is" if unsigned else ""
+def _proven_lines(proven: ProvenFork, found: ForkEvidence) -> list[str]:
+    place = {"channel": _plain(found.channel), "number": proven.number}
+    if proven.same_header:
+        head = tr(
+            "One header of channel {channel}, block {number}, was signed with two last-config "
+            "indices:",
+            **place,
+        )
+    else:
+        head = tr("Two histories of channel {channel} part at block {number}:", **place)
+    ours = _signed(proven, proven.ours, proven.ours_hash, proven.ours_signers)
+    theirs = _signed(proven, proven.theirs, proven.theirs_hash, proven.theirs_signers)
+    lines = [
+        head,
+        f"  {ours}",
+        "  "
+        + tr(
+            "{version}, shown by {organization} ({address})",
+            version=theirs,
+            organization=_plain(found.organization),
+            address=_plain(found.address),
+        ),
+        tr(
+            "Signed both, which their signatures prove: {names}",
+            names=_named(proven.double_signers),
+        ),
+        tr(
+            "Signed one, which proves nothing against them: {names}",
+            names=_signed_one(proven),
+        ),
+        tr(
+            "Seen {time}; the file is signed by {reporter}.",
+            time=_plain(found.seen_at),
+            reporter=proven.reporter or tr("nobody"),
+        ),
+    ]
+    if found.witnesses:
+        shown = clean(said(in_words(found.witnesses)))
+        only = _named(proven.only_showed(found.witnesses))
+        lines.append(tr("By the reporter's word: {what}.", what=shown))
+        lines.append(tr("Only showed the other one, by the reporter's word: {names}", names=only))
+    return lines
+
+
+def _signed(proven: ProvenFork, block: Block, digest: bytes, signers: Sequence[str]) -> str:
+    """Say who signed a history, and where a later block than the first stands for it."""
+    version, names = _version(proven, block, digest), _named(signers)
+    if block.number == proven.number:
+        return tr("{version} signed by {names}", version=version, names=names)
+    return tr(
+        "{version}, unsigned; block {number}, which rests on it, is signed by {names}",
+        version=version,
+        number=block.number,
+        names=names,
+    )
 
 
 def _signed_one(proven: ProvenFork) -> str:
-    parts = [
-        f"{', '.join(names)} (the {which})"
-        for names, which in ((proven.ours_only, "first"), (proven.theirs_only, "second"))
-        if names
-    ]
-    return _plain("; ".join(parts) or "nobody")
+    parts = []
+    if proven.ours_only:
+        parts.append(Text("{names} (the first)", names=_plain(", ".join(proven.ours_only))))
+    if proven.theirs_only:
+        parts.append(Text("{names} (the second)", names=_plain(", ".join(proven.theirs_only))))
+    return said(row_of(parts)) or tr("nobody")
 
 
 def _named(names: Sequence[str]) -> str:
-    return _plain(", ".join(names) or "nobody")
+    return _plain(", ".join(names)) or tr("nobody")
 
 
 def _rests_on(given: TrustRoot | None, used: TrustRoot) -> list[str]:
     if given is not None:
         return []
-    return [f"Rests on the trust root in the file, {used.fingerprint}: compare it with yours."]
+    return [
+        tr(
+            "Rests on the trust root in the file, {fingerprint}: compare it with yours.",
+            fingerprint=used.fingerprint,
+        )
+    ]
 
 
 def _tell_record(
@@ -250,12 +305,28 @@ def _tell_record(
         )
         return commandline.NO
     lines = [
-        "No proof: a record, which rests on the word of who signed it, " + _plain(told.reporter),
-        f"By that word {_plain(found.organization)} ({_plain(found.address)}) showed, at "
-        f"{_plain(found.seen_at)}, another history of channel {_plain(found.channel)}",
-        f"  from block {told.number} on: {told.theirs.hex()} in place of {told.ours.hex()}",
-        f"  and no block of it up to block {found.last} that orderers signed.",
-        "Nodes do not sign what they show: who showed it can deny it.",
+        tr(
+            "No proof: a record, which rests on the word of who signed it, {reporter}",
+            reporter=_plain(told.reporter),
+        ),
+        tr(
+            "By that word {organization} ({address}) showed, at {time}, another history of channel "
+            "{channel}",
+            organization=_plain(found.organization),
+            address=_plain(found.address),
+            time=_plain(found.seen_at),
+            channel=_plain(found.channel),
+        ),
+        "  "
+        + tr(
+            "from block {number} on: {theirs} in place of {ours}",
+            number=told.number,
+            theirs=told.theirs.hex(),
+            ours=told.ours.hex(),
+        ),
+        "  "
+        + tr("and no block of it up to block {number} that orderers signed.", number=found.last),
+        tr("Nodes do not sign what they show: who showed it can deny it."),
     ]
     print("\n".join([*lines, *_rests_on(root, told.trust_root)]))
     return commandline.NO

@@ -7,6 +7,7 @@ from light_node.commandline import InputError
 from light_node.fabric.crypto import CryptoError, load_private_key
 from light_node.fabric.identity import IdentityError, SigningIdentity
 from light_node.fabric.profile import NetworkProfile
+from light_node.i18n import Text, os_reason
 
 _MAX_FILE_BYTES = 1024 * 1024
 
@@ -54,8 +55,10 @@ def need_identity(arguments: argparse.Namespace) -> SigningIdentity:
     identity = find_identity(arguments)
     if identity is None:
         raise InputError(
-            "peers only answer signed requests: give --identity DIR, a folder with cert.pem, "
-            "key.pem and msp_id of a user of one of the organisations"
+            Text(
+                "peers only answer signed requests: give --identity DIR, a folder with cert.pem, "
+                "key.pem and msp_id of a user of one of the organisations"
+            )
         )
     return identity
 
@@ -64,12 +67,16 @@ def read_identity(folder: Path) -> SigningIdentity:
     """Read ``cert.pem``, ``key.pem`` and ``msp_id`` of a folder; ``InputError`` if unusable."""
     msp_id = _read(folder / "msp_id").decode(errors="replace").strip()
     if not msp_id:
-        raise InputError(f"{folder / 'msp_id'} is empty; it must name the organisation's MSP")
+        raise InputError(
+            Text("{folder} is empty; it must name the organisation's MSP", folder=folder / "msp_id")
+        )
     try:
         key = load_private_key(_read(folder / "key.pem"))
         return SigningIdentity.from_key(msp_id, _read(folder / "cert.pem"), key)
     except (CryptoError, IdentityError) as error:
-        raise InputError(f"the identity in {folder} cannot be used: {error}") from error
+        raise InputError(
+            Text("the identity in {folder} cannot be used: {error}", folder=folder, error=error)
+        ) from error
 
 
 def _beside(arguments: argparse.Namespace, name: str) -> Path:
@@ -81,4 +88,6 @@ def _read(path: Path) -> bytes:
         with path.open("rb") as file:
             return file.read(_MAX_FILE_BYTES)
     except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from error
+        raise InputError(
+            Text("cannot read {path}: {why}", path=path, why=os_reason(error))
+        ) from error

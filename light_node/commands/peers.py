@@ -12,6 +12,7 @@ from light_node.chain.store import HeaderStore
 from light_node.clock import SystemClock
 from light_node.commands import node_options, status_socket
 from light_node.fabric.errors import FabricError
+from light_node.i18n import said, told, tr, use_language
 
 SUMMARY = "Show the nodes of the profile: organisation, height, agreement, answer time, quarantine."
 
@@ -23,6 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Ask every node; exit code 1 if one contradicts what is verified here or is in quarantine."""
+    use_language()
     profile = node_options.load_profile(arguments)
     identity = node_options.need_identity(arguments)
     directory = node_options.store_directory(arguments)
@@ -37,7 +39,7 @@ def execute(arguments: argparse.Namespace) -> int:
         sources = from_profile(profile, config, identity, SystemClock(), orderers=True)
         rows = [_ask(source, store, cases) for source in sources]
     except errors.ChainError as error:
-        raise commandline.InputError(str(error)) from error
+        raise commandline.InputError(told(error)) from error
     finally:
         if store is not None:
             store.close()
@@ -70,18 +72,26 @@ def _ask(source: Source, store: HeaderStore | None, cases: dict[str, Case]) -> d
         known = None if store is None else store.hash(block.number)
         row["agrees"] = None if known is None else known == block.hash
     except (FabricError, errors.VerificationError) as error:
-        row["error"] = str(error)
+        row["error"] = error.text
     finally:
         source.close()
     return row
 
 
 def _print_for_people(rows: list[dict[str, Any]], running: bool) -> None:
-    lines = ["A light node is running here."] if running else []
+    lines = [tr("A light node is running here.")] if running else []
     for row in rows:
-        agrees = {True: "agrees", False: "DISAGREES", None: "not compared"}[row["agrees"]]
-        said = row["error"] or f"height {row['height']}, {agrees}, {row['answer_ms']} ms"
-        lines.append(f"{row['organization']} {row['address']} ({row['kind']}): {said}")
+        agrees = {True: tr("agrees"), False: tr("DISAGREES"), None: tr("not compared")}
+        answer = said(row["error"]) or tr(
+            "height {height}, {agrees}, {number} ms",
+            height=row["height"],
+            agrees=agrees[row["agrees"]],
+            number=row["answer_ms"],
+        )
+        lines.append(f"{row['organization']} {row['address']} ({row['kind']}): {answer}")
         if row["quarantine"]:
-            lines.append(f"  in quarantine since {row['quarantine']}: see light-node evidence list")
+            text = tr(
+                "in quarantine since {time}: see light-node evidence list", time=row["quarantine"]
+            )
+            lines.append(f"  {text}")
     print("\n".join(lines))

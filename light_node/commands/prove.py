@@ -12,6 +12,7 @@ from light_node.chain.status import SyncStatus
 from light_node.clock import SystemClock
 from light_node.commands import catching_up, node_options
 from light_node.fabric.errors import FabricError
+from light_node.i18n import Text, all_of, os_reason, said, told, tr, use_language
 
 SUMMARY = "Write the proof of a transaction to a file, or check such a file offline."
 
@@ -39,12 +40,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Prove or check; exit code 1 if it cannot be proved."""
+    use_language()
     if arguments.check:
         if not arguments.trust or arguments.transaction:
-            raise commandline.InputError("to check: prove --check FILE --trust CONFIG_BLOCK")
+            raise commandline.InputError(Text("to check: prove --check FILE --trust CONFIG_BLOCK"))
         return _check(arguments)
     if not (arguments.transaction and arguments.profile and arguments.out):
-        raise commandline.InputError("to prove: prove TX --profile P --out FILE")
+        raise commandline.InputError(Text("to prove: prove TX --profile P --out FILE"))
     return _prove(arguments)
 
 
@@ -81,13 +83,15 @@ def _prove(arguments: argparse.Namespace) -> int:
             # What is written is checked as its reader will.
             proven = proof.check(proof.loads(made.dumps()), node.root)
     except (errors.NotVerified, errors.VerificationError, FabricError) as error:
-        return _cannot(arguments, str(error))
+        return _cannot(arguments, told(error))
     except errors.ChainError as error:
-        raise commandline.InputError(str(error)) from error
+        raise commandline.InputError(told(error)) from error
     try:
         files.write_atomically(Path(arguments.out), made.dumps())
     except OSError as error:
-        raise commandline.InputError(f"cannot write {arguments.out}: {error.strerror}") from error
+        raise commandline.InputError(
+            Text("cannot write {out}: {why}", out=arguments.out, why=os_reason(error))
+        ) from error
     return _show(arguments, proven)
 
 
@@ -95,11 +99,13 @@ def _check(arguments: argparse.Namespace) -> int:
     try:
         root = trust.load(commandline.read_bytes(arguments.trust))
     except errors.TrustRootError as error:
-        raise commandline.InputError(f"{arguments.trust}: {error}") from error
+        raise commandline.InputError(
+            Text("{trust}: {error}", trust=arguments.trust, error=error)
+        ) from error
     try:
         proven = proof.check(proof.loads(commandline.read_bytes(arguments.check)), root)
     except (errors.UnusableFile, errors.NotVerified, errors.VerificationError) as error:
-        return _cannot(arguments, str(error))
+        return _cannot(arguments, told(error))
     return _show(arguments, proven)
 
 
@@ -113,11 +119,11 @@ def _catch_up(node: LightNode, arguments: argparse.Namespace) -> None:
     catching_up.catch_up(node, caught_up, arguments.timeout)
 
 
-def _cannot(arguments: argparse.Namespace, reason: str) -> int:
+def _cannot(arguments: argparse.Namespace, reason: Text) -> int:
     if arguments.json:
         commandline.print_json({"proved": False, "error": reason})
     else:
-        print(f"Not proved: {reason}")
+        print(tr("Not proved: {why}", why=said(reason)))
     return commandline.NO
 
 
@@ -127,16 +133,30 @@ def _show(arguments: argparse.Namespace, proven: ProvenTransaction) -> int:
         return commandline.NO if proven.problems else commandline.GOOD
     found = proven_json(proven)
     lines = [
-        f"Transaction {found['transaction']} ({found['chaincode']} {found['function']})",
-        f"is number {proven.index} of block {proven.number}, hash {found['hash'][:16]}…,",
-        f"which orderers of {', '.join(sorted(set(proven.signers)))} signed "
-        f"(configuration of block {proven.config}).",
+        tr(
+            "Transaction {id} ({chaincode} {function})",
+            id=found["transaction"],
+            chaincode=found["chaincode"],
+            function=found["function"],
+        ),
+        tr(
+            "is number {index} of block {number}, hash {hash}…,",
+            index=proven.index,
+            number=proven.number,
+            hash=found["hash"][:16],
+        ),
+        tr(
+            "which orderers of {names} signed (configuration of block {number}).",
+            names=said(all_of(sorted(set(proven.signers)))),
+            number=proven.config,
+        ),
     ]
     if proven.valid_by:
-        lines.append(f"Peers of {', '.join(proven.valid_by)} signed that it took effect.")
+        names = said(all_of(proven.valid_by))
+        lines.append(tr("Peers of {names} signed that it took effect.", names=names))
     else:
-        lines.append("The file does not prove that it took effect: nothing later refers to it.")
-    lines += [f"PROBLEM: {problem}" for problem in proven.problems]
+        lines.append(tr("The file does not prove that it took effect: nothing later refers to it."))
+    lines += [tr("Problem: {what}", what=said(problem)) for problem in proven.problems]
     print("\n".join(lines))
     return commandline.NO if proven.problems else commandline.GOOD
 

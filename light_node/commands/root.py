@@ -21,6 +21,7 @@ from light_node.fabric.errors import FabricError
 from light_node.fabric.profile import NetworkProfile
 from light_node.fabric.profile import TrustRoot as ProfileTrustRoot
 from light_node.files import write_atomically
+from light_node.i18n import Text, os_reason, row_of, told, tr, use_language
 
 SUMMARY = "Show a network profile's trust root, hand it on as text or file, import or renew it."
 ACTIONS = ("show", "export", "import", "renew")
@@ -64,8 +65,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Do it; ``InputError`` where that is impossible, exit code 1 if a renewal is not agreed on."""
+    use_language()
     if (arguments.text is None) == (arguments.action == "import"):
-        raise InputError("usage: root show | export | import TEXT | renew --days N")
+        raise InputError(Text("usage: root show | export | import TEXT | renew --days N"))
     profile = node_options.load_profile(arguments)
     try:
         root = trust.from_profile(profile.trust_root)
@@ -77,7 +79,7 @@ def execute(arguments: argparse.Namespace) -> int:
             return _import(arguments, profile, root)
         return _renew(arguments, profile, root)
     except errors.ChainError as error:
-        raise InputError(str(error)) from error
+        raise InputError(told(error)) from error
 
 
 def _show(arguments: argparse.Namespace, root: TrustRoot) -> int:
@@ -98,13 +100,20 @@ def _show(arguments: argparse.Namespace, root: TrustRoot) -> int:
             }
         )
         return commandline.NO if expired else commandline.GOOD
-    ends = "expired on" if expired else "counts until"
-    print(f"Channel {root.config.channel_id}, configuration block {root.number}")
-    print(f"Fingerprint {root.fingerprint}")
-    print(f"Obtained {_day(root.obtained)}, {ends} {_day(root.expires)}")
+    days = {"day": _day(root.obtained), "end": _day(root.expires)}
+    channel = root.config.channel_id
+    print(
+        tr("Channel {channel}, configuration block {number}", channel=channel, number=root.number)
+    )
+    print(tr("Fingerprint {fingerprint}", fingerprint=root.fingerprint))
+    if expired:
+        print(tr("Obtained {day}, expired on {end}", **days))
+    else:
+        print(tr("Obtained {day}, counts until {end}", **days))
     print(f"\n{root_text.in_lines(text)}")
     if expired:
-        print("\nGet a new text from your operator: light-node root import TEXT --profile P")
+        command = "light-node root import TEXT --profile P"
+        print("\n" + tr("Get a new text from your operator: {command}", command=command))
     return commandline.NO if expired else commandline.GOOD
 
 
@@ -115,8 +124,21 @@ def _export(arguments: argparse.Namespace, root: TrustRoot) -> int:
     try:
         write_atomically(Path(arguments.output), root.config_block)
     except OSError as error:
-        raise InputError(f"cannot write {arguments.output}: {error.strerror}") from error
-    print(f"{arguments.output}: configuration block {root.number}, {root.fingerprint}")
+        raise InputError(
+            Text(
+                "cannot write {output}: {why}",
+                output=arguments.output,
+                why=os_reason(error),
+            )
+        ) from error
+    print(
+        tr(
+            "{file}: configuration block {number}, {fingerprint}",
+            file=arguments.output,
+            number=root.number,
+            fingerprint=root.fingerprint,
+        )
+    )
     return commandline.GOOD
 
 
@@ -125,7 +147,11 @@ def _import(arguments: argparse.Namespace, profile: NetworkProfile, old: TrustRo
     told = root_text.decode(sys.stdin.read(root_text.MAX_TEXT + 1) if given == "-" else given)
     if told.channel != profile.channel:
         raise errors.TrustRootMismatch(
-            f"the text is of channel {told.channel}, the profile of {profile.channel}"
+            Text(
+                "the text is of channel {channel}, the profile of {expected}",
+                channel=told.channel,
+                expected=profile.channel,
+            )
         )
     if arguments.block:
         root = told.load(commandline.read_bytes(arguments.block))
@@ -151,18 +177,22 @@ def _fetch(
             try:
                 return told.load(source.block(told.number))
             except (FabricError, errors.ChainError) as error:
-                refusals.append(f"{source.organization}: {error}")
+                refusals.append(Text("{who}: {error}", who=source.organization, error=error))
     finally:
         for source in found:
             source.close()
     raise errors.NotVerified(
-        f"nobody serves configuration block {told.number} with that hash: {'; '.join(refusals)}"
+        Text(
+            "nobody serves configuration block {number} with that hash: {refusals}",
+            number=told.number,
+            refusals=row_of(refusals),
+        )
     )
 
 
 def _renew(arguments: argparse.Namespace, profile: NetworkProfile, old: TrustRoot) -> int:
     if arguments.days is None or not 1 <= arguments.days <= 3650:
-        raise InputError("say how long the new root is to count: --days 1 to 3650")
+        raise InputError(Text("say how long the new root is to count: --days 1 to 3650"))
     old.check_expiry(SystemClock().now())
     identity = node_options.need_identity(arguments)
     directory = node_options.store_directory(arguments)
@@ -172,8 +202,11 @@ def _renew(arguments: argparse.Namespace, profile: NetworkProfile, old: TrustRoo
         height = _renewable_height(status) if agreed else None
         if height is None:
             raise errors.NotVerified(
-                "two organisations do not agree on the newest block now, so nothing is renewed: "
-                f"{status.problem or status.waiting_for or 'try again'}"
+                Text(
+                    "two organisations do not agree on the newest block now, so nothing is "
+                    "renewed: {why}",
+                    why=status.problem or status.waiting_for or Text("try again"),
+                )
             )
         changes = node.config_blocks(height)
         raw = changes[-1] if changes else old.config_block
@@ -209,7 +242,9 @@ def _save(arguments: argparse.Namespace, profile: NetworkProfile, root: TrustRoo
     try:
         replace(profile, trust_root=kept).save(path)
     except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}") from error
+        raise InputError(
+            Text("cannot write {path}: {why}", path=path, why=os_reason(error))
+        ) from error
     if arguments.json:
         commandline.print_json(
             {
@@ -220,8 +255,13 @@ def _save(arguments: argparse.Namespace, profile: NetworkProfile, root: TrustRoo
         )
         return
     print(
-        f"{path}: trust root {root.fingerprint} (block {root.number}), counts until "
-        f"{_day(root.expires)}"
+        tr(
+            "{file}: trust root {fingerprint} (block {number}), counts until {day}",
+            file=path,
+            fingerprint=root.fingerprint,
+            number=root.number,
+            day=_day(root.expires),
+        )
     )
 
 
@@ -230,4 +270,4 @@ def _iso(time: datetime | None) -> str | None:
 
 
 def _day(time: datetime | None) -> str:
-    return "at an unknown time" if time is None else f"{time:%Y-%m-%d}"
+    return tr("at an unknown time") if time is None else f"{time:%Y-%m-%d}"

@@ -20,6 +20,7 @@ from light_node.commands import node_options, status_socket
 from light_node.commands.catching_up import ProgressLine
 from light_node.commands.status_socket import StatusSocket
 from light_node.commands.sync import status_json
+from light_node.i18n import Text, os_reason, said, told, tr, use_language
 from light_node.monitor import metrics
 from light_node.monitor.follower import Follower
 
@@ -50,13 +51,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Follow until SIGTERM or Ctrl-C; exit code 1 if two signed histories were seen."""
+    use_language()
     profile = node_options.load_profile(arguments)
     identity = node_options.need_identity(arguments)
     directory = node_options.store_directory(arguments)
     try:
         node = LightNode(profile, directory, identity, SystemClock())
     except errors.ChainError as error:
-        raise commandline.InputError(str(error)) from error
+        raise commandline.InputError(told(error)) from error
     stopping = threading.Event()
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -74,13 +76,16 @@ def execute(arguments: argparse.Namespace) -> int:
             if arguments.metrics:
                 operations = _serve_metrics(arguments.metrics, node, follower)
                 resources.callback(operations.close)
-                print(f"metrics at http://{operations.address}/metrics", file=sys.stderr)
+                print(
+                    tr("metrics at {address}", address=f"http://{operations.address}/metrics"),
+                    file=sys.stderr,
+                )
             if status_socket.supported():
                 server = StatusSocket(
                     directory / status_socket.FILE_NAME, lambda last, s: _next(node, last, s)
                 )
             else:
-                print("no status socket on this system: use --json", file=sys.stderr)
+                print(tr("no status socket on this system: use --json"), file=sys.stderr)
             _watch(node, stopping, arguments)
             return commandline.NO if node.status().fork is not None else commandline.GOOD
     finally:
@@ -103,7 +108,9 @@ def _serve_metrics(given: str, node: LightNode, follower: Follower | None) -> Op
     try:
         return OperationsServer(host, port, page, healthy)
     except OSError as error:
-        raise commandline.InputError(f"--metrics {given}: {error.strerror}") from error
+        raise commandline.InputError(
+            Text("--metrics {given}: {why}", given=given, why=os_reason(error))
+        ) from error
 
 
 def _watch(node: LightNode, stopping: threading.Event, arguments: argparse.Namespace) -> None:
@@ -138,7 +145,10 @@ def _tell(found: Any, last: Any) -> None:
     """Print a line for people when something worth reading changed."""
     height = (found["verified_height"], found["agreed_height"])
     if last is None or height != (last["verified_height"], last["agreed_height"]):
-        print(f"verified {height[0]}, agreed {height[1] or 0}", flush=True)
-    for name in ("waiting_for", "problem"):
-        if found[name] and (last is None or found[name] != last[name]):
-            print(f"{name.replace('_', ' ')}: {found[name]}", flush=True)
+        text = tr("verified {number}, agreed {agreed}", number=height[0], agreed=height[1] or 0)
+        print(text, flush=True)
+    waiting, problem = found["waiting_for"], found["problem"]
+    if waiting and (last is None or waiting != last["waiting_for"]):
+        print(tr("Waiting for: {what}", what=said(waiting)), flush=True)
+    if problem and (last is None or problem != last["problem"]):
+        print(tr("Problem: {what}", what=said(problem)), flush=True)

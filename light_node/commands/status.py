@@ -12,6 +12,7 @@ from light_node.clock import SystemClock
 from light_node.commands import catching_up, node_options, status_socket
 from light_node.fabric.errors import FabricError
 from light_node.fabric.profile import NetworkProfile
+from light_node.i18n import from_json, said, told, tr, use_language
 
 SUMMARY = "Show what is verified on this machine and how far the peers are."
 
@@ -27,11 +28,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Show the state; exit code 1 if the trust root has expired or a peer contradicts it."""
+    use_language()
     profile = node_options.load_profile(arguments)
     try:
         root = trust.from_profile(profile.trust_root)
     except errors.TrustRootError as error:
-        raise commandline.InputError(str(error)) from error
+        raise commandline.InputError(told(error)) from error
     result: dict[str, Any] = {
         "channel": profile.channel,
         "trust_root": root.fingerprint,
@@ -47,7 +49,7 @@ def execute(arguments: argparse.Namespace) -> int:
             result["links_checked"] = 0 if store is None else store.verify_links()
         result["peers"] = _ask_peers(arguments, profile, root, store)
     except errors.StoreError as error:
-        raise commandline.InputError(str(error)) from error
+        raise commandline.InputError(told(error)) from error
     finally:
         if store is not None:
             store.close()
@@ -66,7 +68,11 @@ def _running(arguments: argparse.Namespace) -> dict[str, Any] | None:
     if not isinstance(found, dict):
         return None
     kept = ("height", "verified_height", "agreed_height", "progress", "waiting_for", "problem")
-    return {name: found.get(name) for name in kept}
+    words = found.get("said")
+    return {
+        **{name: found.get(name) for name in kept},
+        "said": words if isinstance(words, dict) else {},
+    }
 
 
 def _open(arguments: argparse.Namespace, root: TrustRoot) -> HeaderStore | None:
@@ -76,7 +82,7 @@ def _open(arguments: argparse.Namespace, root: TrustRoot) -> HeaderStore | None:
     try:
         return HeaderStore(directory, skip.effective_root(directory, root), read_only=True)
     except errors.StoreError as error:
-        raise commandline.InputError(str(error)) from error
+        raise commandline.InputError(told(error)) from error
 
 
 def _stored(store: HeaderStore | None) -> dict[str, Any]:
@@ -105,7 +111,7 @@ def _ask_peers(
     try:
         sources = from_profile(profile, config, identity, SystemClock())
     except errors.TrustRootError as error:
-        raise commandline.InputError(str(error)) from error
+        raise commandline.InputError(told(error)) from error
     answers = []
     for source in sources:
         answer: dict[str, Any] = {
@@ -121,7 +127,7 @@ def _ask_peers(
             known = None if store is None else store.hash(block.number)
             answer["agrees"] = None if known is None else known == block.hash
         except (FabricError, errors.VerificationError) as error:
-            answer["error"] = str(error)
+            answer["error"] = error.text
         finally:
             source.close()
         answers.append(answer)
@@ -130,24 +136,33 @@ def _ask_peers(
 
 def _doing(running: dict[str, Any]) -> str:
     if running["problem"]:
-        return f". Problem: {running['problem']}"
+        return tr("Problem: {what}", what=_said(running, "problem"))
     if running["progress"] is not None:
-        return f": {catching_up.words(running['progress'])}."
-    agreed = f", {running['agreed_height'] or 0} blocks agreed on by two organisations."
-    return agreed if not running["waiting_for"] else f"; waiting for {running['waiting_for']}."
+        return catching_up.words(running["progress"])
+    if running["waiting_for"]:
+        return tr("Waiting for: {what}", what=_said(running, "waiting_for"))
+    agreed = running["agreed_height"] or 0
+    return tr("{number} blocks agreed on by two organisations", number=agreed)
+
+
+def _said(running: dict[str, Any], name: str) -> str:
+    """Say what the other process said, in this one's language; English from an older one."""
+    return said(from_json(running["said"].get(name), str(running[name])))
 
 
 def _agrees(peer: dict[str, Any], result: dict[str, Any]) -> str:
     if peer["agrees"] is not None:
-        return "agrees" if peer["agrees"] else "DISAGREES"
+        return tr("agrees") if peer["agrees"] else tr("DISAGREES")
     verified = result["verified_height"]
     if verified is not None and verified < peer["height"]:
-        return "ahead of what is verified here ('light-node sync' catches up)"
-    return "not compared, for nothing is verified here" if verified is None else "not compared"
+        return tr("ahead of what is verified here ('light-node sync' catches up)")
+    if verified is None:
+        return tr("not compared, for nothing is verified here")
+    return tr("not compared")
 
 
 def _blocks(number: int) -> str:
-    return f"{number:,} block" if number == 1 else f"{number:,} blocks"
+    return tr("1 block") if number == 1 else tr("{number} blocks", number=f"{number:,}")
 
 
 def _size(number: int) -> str:
@@ -156,26 +171,40 @@ def _size(number: int) -> str:
 
 def _print_for_people(result: dict[str, Any], *, offline: bool) -> None:
     lines = [
-        f"Channel {result['channel']}, trust root {result['trust_root']} "
-        f"(expires {result['trust_root_expires'][:10]})"
+        tr(
+            "Channel {channel}, trust root {fingerprint} (expires {day})",
+            channel=result["channel"],
+            fingerprint=result["trust_root"],
+            day=result["trust_root_expires"][:10],
+        )
     ]
     if result["trust_root_expired"]:
-        lines.append("The trust root has EXPIRED: get a new network profile from your operator.")
+        lines.append(
+            tr("The trust root has EXPIRED: get a new network profile from your operator.")
+        )
     if result["verified_height"] is None:
-        lines.append("Nothing is verified here yet: run 'light-node sync'.")
+        lines.append(tr("Nothing is verified here yet: run 'light-node sync'."))
     else:
         lines.append(
-            f"Verified here: {_blocks(result['verified_height'])}, tip {result['tip'][:16]}…, "
-            f"configuration of block {result['configuration']}"
+            tr(
+                "Verified here: {blocks}, tip {hash}…, configuration of block {number}",
+                blocks=_blocks(result["verified_height"]),
+                hash=result["tip"][:16],
+                number=result["configuration"],
+            )
         )
-        lines.append(f"On disk: {_size(result['disk_bytes'])}, 76 bytes of them for each block.")
+        size = _size(result["disk_bytes"])
+        lines.append(tr("On disk: {size}, 76 bytes of them for each block.", size=size))
     if (running := result["running"]) is not None:
-        lines.append("A light node is running on this folder" + _doing(running))
+        lines.append(tr("A light node is running on this folder. {doing}", doing=_doing(running)))
     if "links_checked" in result:
-        lines.append(f"Hash links recomputed: {result['links_checked']}, all good.")
+        number = result["links_checked"]
+        lines.append(tr("Hash links recomputed: {number}, all good.", number=number))
     for peer in result["peers"]:
-        said = peer["error"] or f"height {peer['height']}, {_agrees(peer, result)}"
-        lines.append(f"  {peer['organization']} {peer['address']}: {said}")
+        answer = said(peer["error"]) or tr(
+            "height {height}, {agrees}", height=peer["height"], agrees=_agrees(peer, result)
+        )
+        lines.append(f"  {peer['organization']} {peer['address']}: {answer}")
     if not result["peers"] and not offline:
-        lines.append("The peers were not asked (that takes an identity: --identity DIR).")
+        lines.append(tr("The peers were not asked (that takes an identity: --identity DIR)."))
     print("\n".join(lines))

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from light_node.commandline import InputError
+from light_node.i18n import Text, os_reason
 
 FILE_NAME = "status.sock"
 MAX_CLIENTS = 16
@@ -46,7 +47,9 @@ class StatusSocket:
         The caller holds the store's lock, so no other light node can be listening there.
         """
         if len(os.fsencode(path)) > _MAX_PATH_BYTES:
-            raise InputError(f"the path {path} is too long for a socket: choose a shorter --dir")
+            raise InputError(
+                Text("the path {path} is too long for a socket: choose a shorter --dir", path=path)
+            )
         self._path, self._wait = path, wait
         self._stopping = threading.Event()
         self._slots = threading.Semaphore(MAX_CLIENTS)
@@ -61,7 +64,9 @@ class StatusSocket:
             self._socket.listen(MAX_CLIENTS)
         except OSError as error:
             self._socket.close()
-            raise InputError(f"cannot listen at {path}: {error.strerror}") from error
+            raise InputError(
+                Text("cannot listen at {path}: {why}", path=path, why=os_reason(error))
+            ) from error
         self._socket.settimeout(_ACCEPT_S)
         self._thread = threading.Thread(target=self._accept, name="status-socket", daemon=True)
         self._thread.start()

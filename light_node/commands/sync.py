@@ -13,6 +13,7 @@ from light_node.clock import SystemClock
 from light_node.commands import catching_up, node_options
 from light_node.fabric.identity import SigningIdentity
 from light_node.fabric.profile import NetworkProfile
+from light_node.i18n import as_json, said, told, tr, use_language
 
 SUMMARY = "Verify the channel's headers up to the newest block two organisations agree on."
 
@@ -38,6 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Sync; exit code 0 once two organisations agree on the newest block, 1 if they do not."""
+    use_language()
     profile = node_options.load_profile(arguments)
     identity = node_options.need_identity(arguments)
     if arguments.skip_ahead:
@@ -45,16 +47,18 @@ def execute(arguments: argparse.Namespace) -> int:
     try:
         node = LightNode(profile, node_options.store_directory(arguments), identity, SystemClock())
     except errors.ChainError as error:
-        raise commandline.InputError(str(error)) from error
+        raise commandline.InputError(told(error)) from error
     with node:
         try:
             in_time = catching_up.catch_up(node, _is_done, arguments.timeout)
         except KeyboardInterrupt:
-            _say_stopped(node.status(), "Stopped")
+            _say_stopped(node.status(), tr("Stopped"))
             return commandline.INTERRUPTED
         status = node.status()
         if not in_time and status.fork is None and not arguments.follow:
-            _say_stopped(status, f"No progress for {arguments.timeout:g} s, given up")
+            _say_stopped(
+                status, tr("No progress for {number} s, given up", number=f"{arguments.timeout:g}")
+            )
         if arguments.follow and status.fork is None:
             _follow(node)
             status = node.status()
@@ -79,28 +83,31 @@ def _skip_ahead(
         sources = [s for s in found if s.organization not in named]
         start = skip.skip_ahead(directory, root, sources, _say_config)
     except KeyboardInterrupt:
-        print("Stopped. What was fetched is kept: the same command goes on.", file=sys.stderr)
+        print(tr("Stopped. What was fetched is kept: the same command goes on."), file=sys.stderr)
         raise
     except errors.ChainError as error:
-        raise commandline.InputError(str(error)) from error
+        raise commandline.InputError(told(error)) from error
     finally:
         for source in sources:
             source.close()
-    print(f"starting from configuration block {start.number}", file=sys.stderr)
+    print(tr("starting from configuration block {number}", number=start.number), file=sys.stderr)
 
 
 def _say_config(number: int) -> None:
-    print(f"configuration block {number} is at hand", file=sys.stderr, flush=True)
+    text = tr("configuration block {number} is at hand", number=number)
+    print(text, file=sys.stderr, flush=True)
 
 
 def _say_stopped(status: SyncStatus, why: str) -> None:
     """Say that nothing is lost, and how to go on."""
-    height = "an unknown number of" if status.height is None else f"{status.height:,}"
-    print(
-        f"{why} with {status.verified_height:,} of {height} blocks verified. "
-        "They are kept: the same command goes on from there.",
-        file=sys.stderr,
+    text = tr(
+        "{why} with {number} of {all} blocks verified. They are kept: the same command goes on "
+        "from there.",
+        why=why,
+        number=f"{status.verified_height:,}",
+        all=tr("an unknown number of") if status.height is None else f"{status.height:,}",
     )
+    print(text, file=sys.stderr)
 
 
 def is_good(status: SyncStatus) -> bool:
@@ -142,11 +149,9 @@ def _follow(node: LightNode) -> None:
                 return
             if status.verified_height != shown:
                 shown = status.verified_height
-                print(
-                    f"height {shown}, agreed {status.agreed_height or 0}",
-                    file=sys.stderr,
-                    flush=True,
-                )
+                agreed = status.agreed_height or 0
+                text = tr("verified {number}, agreed {agreed}", number=shown, agreed=agreed)
+                print(text, file=sys.stderr, flush=True)
     except KeyboardInterrupt:
         return
 
@@ -171,6 +176,10 @@ def status_json(status: SyncStatus) -> dict[str, Any]:
         "signatures_verified": status.signatures_verified,
         "waiting_for": status.waiting_for,
         "problem": status.problem,
+        "said": {
+            "waiting_for": as_json(status.waiting_for),
+            "problem": as_json(status.problem),
+        },
         "fork": None if status.fork is None else status.fork.number,
         "evidence": status.evidence,
         "peers": [
@@ -183,6 +192,7 @@ def status_json(status: SyncStatus) -> dict[str, Any]:
                 "agrees": p.agrees,
                 "last_seen": _time(p.last_seen),
                 "error": p.error,
+                "said": as_json(p.error),
                 "foreign": p.foreign,
             }
             for p in status.peers
@@ -193,26 +203,47 @@ def status_json(status: SyncStatus) -> dict[str, Any]:
 def print_for_people(status: SyncStatus) -> None:
     """Print a status for somebody who sees it for the first time."""
     lines = [
-        f"Channel {status.channel}, trust root {status.trust_root}",
-        f"Verified: {status.verified_height} of {status.height or 'an unknown number of'} blocks",
-        f"Agreed on by two organisations: {status.agreed_height or 0} blocks",
+        tr(
+            "Channel {channel}, trust root {fingerprint}",
+            channel=status.channel,
+            fingerprint=status.trust_root,
+        ),
+        tr(
+            "Verified: {number} of {all} blocks",
+            number=status.verified_height,
+            all=status.height or tr("an unknown number of"),
+        ),
+        tr("Agreed on by two organisations: {number} blocks", number=status.agreed_height or 0),
     ]
     for p in status.peers:
-        agrees = {True: "agrees", False: "DISAGREES", None: "not known yet"}[p.agrees]
-        height = "" if p.height is None else f", height {p.height}"
-        lines.append(f"  {p.organization} {p.address} ({p.kind}): {p.state}{height}, {agrees}")
+        agrees = {True: tr("agrees"), False: tr("DISAGREES"), None: tr("not known yet")}[p.agrees]
+        found = _state(p.state)
+        if p.height is not None:
+            found = tr("{state}, height {height}", state=found, height=p.height)
+        lines.append(f"  {p.organization} {p.address} ({p.kind}): {found}, {agrees}")
         if p.error:
-            lines.append(f"    {p.error}")
+            lines.append(f"    {said(p.error)}")
     if status.waiting_for:
-        lines.append(f"Waiting for {status.waiting_for}.")
+        lines.append(tr("Waiting for: {what}", what=said(status.waiting_for)))
     if status.problem:
-        lines.append(f"Problem: {status.problem}")
+        lines.append(tr("Problem: {what}", what=said(status.problem)))
     if status.evidence:
-        lines.append(
-            f"Evidence for others is kept as evidence/{status.evidence} in the folder of headers: "
-            "'light-node evidence check' proves it on any machine."
+        text = tr(
+            "Evidence for others is kept as {file} in the folder of headers: 'light-node evidence "
+            "check' proves it on any machine.",
+            file=f"evidence/{status.evidence}",
         )
+        lines.append(text)
     print("\n".join(lines))
+
+
+def _state(state: PeerState) -> str:
+    return {
+        PeerState.CONNECTING: tr("connecting"),
+        PeerState.CONNECTED: tr("connected"),
+        PeerState.UNREACHABLE: tr("unreachable"),
+        PeerState.DISAGREES: tr("connected"),
+    }[state]
 
 
 def _time(time: Any) -> str | None:

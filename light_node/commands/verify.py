@@ -31,6 +31,7 @@ from light_node.chain import errors, trust, verify
 from light_node.chain.trust import TrustRoot
 from light_node.chain.verify import TrustedState
 from light_node.fabric.block import MAX_BLOCK_BYTES, Block
+from light_node.i18n import Text, os_reason, said, told, tr, use_language
 
 SUMMARY = "Verify block files against a trusted configuration block."
 
@@ -57,15 +58,18 @@ class Verdict:
     number: int | None
     hash: str | None
     verdict: str
-    reason: str | None = None
+    reason: Text | None = None
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Verify the files of a directory; exit code 1 when any is rejected."""
+    use_language()
     try:
         root = trust.load(commandline.read_bytes(arguments.trust))
     except errors.TrustRootError as error:
-        raise commandline.InputError(f"{arguments.trust}: {error}") from error
+        raise commandline.InputError(
+            Text("{trust}: {error}", trust=arguments.trust, error=error)
+        ) from error
     files = block_files(Path(arguments.directory))
     verdicts, height = verify_files(root, files)
     ok = all(v.verdict == VERIFIED for v in verdicts)
@@ -86,9 +90,13 @@ def block_files(directory: Path) -> list[Path]:
     try:
         found = sorted(p for p in directory.iterdir() if p.suffix == ".block" and p.is_file())
     except OSError as error:
-        raise commandline.InputError(f"cannot read {directory}: {error.strerror}") from error
+        raise commandline.InputError(
+            Text("cannot read {directory}: {why}", directory=directory, why=os_reason(error))
+        ) from error
     if not found:
-        raise commandline.InputError(f"there are no *.block files in {directory}")
+        raise commandline.InputError(
+            Text("there are no *.block files in {directory}", directory=directory)
+        )
     return found
 
 
@@ -103,7 +111,7 @@ def verify_files(root: TrustRoot, files: Sequence[Path]) -> tuple[list[Verdict],
         try:
             numbers.append((_read(path).number, index))
         except errors.MalformedBlock as error:
-            verdicts[index] = Verdict(path.name, None, None, REJECTED, str(error))
+            verdicts[index] = Verdict(path.name, None, None, REJECTED, told(error))
     numbers.sort()
     chain = _Chain(root)
     for number, index in _from_root_outwards(numbers, root.number):
@@ -111,7 +119,7 @@ def verify_files(root: TrustRoot, files: Sequence[Path]) -> tuple[list[Verdict],
         try:
             block = _read(path)
         except errors.MalformedBlock as error:  # it changed since
-            verdicts[index] = Verdict(path.name, number, None, REJECTED, str(error))
+            verdicts[index] = Verdict(path.name, number, None, REJECTED, told(error))
             continue
         verdict, reason = chain.judge(block)
         verdicts[index] = Verdict(path.name, block.number, block.hash.hex(), verdict, reason)
@@ -139,7 +147,7 @@ class _Chain:
     def height(self) -> int:
         return self._state.height
 
-    def judge(self, block: Block) -> tuple[str, str | None]:
+    def judge(self, block: Block) -> tuple[str, Text | None]:
         """Return (verdict, reason) for the next block and remember what it proves."""
         try:
             if block.number > self._state.number + 1:
@@ -148,20 +156,20 @@ class _Chain:
                 return self._judge_ancestor(block)
             self._judge_successor(block)
         except (errors.VerificationError, errors.Fork) as error:
-            return REJECTED, str(error)
+            return REJECTED, told(error)
         return VERIFIED, None
 
-    def _judge_beyond_gap(self, block: Block) -> tuple[str, str | None]:
+    def _judge_beyond_gap(self, block: Block) -> tuple[str, Text | None]:
         verify.verify_data(block)
         if verify.last_config(block) == self._state.config.block_number:
             verify.verify_attestation(self._state.config, block)
-        return UNLINKED, f"block {self._state.number + 1} is not verified"
+        return UNLINKED, Text("block {number} is not verified", number=self._state.number + 1)
 
-    def _judge_ancestor(self, block: Block) -> tuple[str, str | None]:
+    def _judge_ancestor(self, block: Block) -> tuple[str, Text | None]:
         expected = self._ancestors.get(block.number)
         if expected is None:
             verify.verify_data(block)
-            return UNLINKED, f"block {block.number + 1} is not verified"
+            return UNLINKED, Text("block {number} is not verified", number=block.number + 1)
         verify.verify_hash(block, expected)
         self._ancestors[block.number - 1] = block.previous_hash
         return VERIFIED, None
@@ -178,7 +186,7 @@ class _Chain:
         # A second file of a verified number: the same block again, or proof of a fork.
         after = self._before.get(block.number + 1, self._state)
         if block.hash != after.hash:
-            raise errors.Fork(block.number, after.hash, block.hash, "another file")
+            raise errors.Fork(block.number, after.hash, block.hash, Text("another file"))
 
 
 def _read(path: Path) -> Block:
@@ -186,25 +194,39 @@ def _read(path: Path) -> Block:
         with path.open("rb") as file:
             raw = file.read(MAX_BLOCK_BYTES + 1)
     except OSError as error:
-        raise errors.MalformedBlock(f"cannot be read: {error.strerror}") from error
+        raise errors.MalformedBlock(Text("cannot be read: {why}", why=os_reason(error))) from error
     return verify.parse(raw)
 
 
 def _print_for_people(root: TrustRoot, verdicts: Sequence[Verdict], height: int) -> None:
     lines = [
-        f"Channel {root.config.channel_id}, trust root: block {root.number}, "
-        f"fingerprint {root.fingerprint}"
+        tr(
+            "Channel {channel}, trust root: block {number}, fingerprint {fingerprint}",
+            channel=root.config.channel_id,
+            number=root.number,
+            fingerprint=root.fingerprint,
+        )
     ]
+    words = {VERIFIED: tr("verified"), REJECTED: tr("rejected"), UNLINKED: tr("unlinked")}
     for v in verdicts:
         number = "?" if v.number is None else str(v.number)
-        line = f"{v.verdict:9} {number:>8}  {(v.hash or '')[:16]:16}  {v.file}"
-        lines.append(line + (f"\n{'':9} {v.reason}" if v.reason else ""))
+        line = f"{words[v.verdict]:9} {number:>8}  {(v.hash or '')[:16]:16}  {v.file}"
+        lines.append(line + (f"\n{'':9} {said(v.reason)}" if v.reason else ""))
     counts = {kind: sum(v.verdict == kind for v in verdicts) for kind in (REJECTED, UNLINKED)}
     if not any(counts.values()):
-        lines.append(f"All {len(verdicts)} blocks are verified; the chain reaches height {height}.")
-    else:
-        lines.append(
-            f"{counts[REJECTED]} rejected, {counts[UNLINKED]} unlinked of {len(verdicts)} blocks; "
-            f"the chain is verified to height {height}."
+        text = tr(
+            "All {number} blocks are verified; the chain reaches height {height}.",
+            number=len(verdicts),
+            height=height,
         )
+    else:
+        text = tr(
+            "{rejected} rejected, {unlinked} unlinked of {number} blocks; the chain is verified to "
+            "height {height}.",
+            rejected=counts[REJECTED],
+            unlinked=counts[UNLINKED],
+            number=len(verdicts),
+            height=height,
+        )
+    lines.append(text)
     print("\n".join(lines))

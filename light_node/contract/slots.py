@@ -19,6 +19,7 @@ from light_node.contract.caller import operator_of
 from light_node.contract.errors import Code, ContractError
 from light_node.contract.records import CALENDAR, SLOT, Record
 from light_node.contract.stub import Invocation, LedgerState, composite_key
+from light_node.i18n import Text
 from light_node.market.errors import InvalidBounds
 from light_node.market.quotes import PriceBounds
 from light_node.market.slots import Slot
@@ -77,11 +78,11 @@ class SlotRecord:
     @classmethod
     def from_json(cls, value: Any) -> "SlotRecord":
         """Read :meth:`to_json`'s form; ``JsonError`` if it is not that. Unknown fields pass."""
-        record = jsonio.mapping(value, "a slot record")
+        record = jsonio.mapping(value, Text("a slot record"))
         try:
             phase = Phase(jsonio.string(record, "phase"))
         except ValueError as error:
-            raise jsonio.JsonError(f"a slot record: {error}") from error
+            raise jsonio.JsonError(Text("a slot record: {error}", error=error)) from error
         return cls(
             slot=jsonio.string(record, "slot"),
             start=jsonio.integer(record, "start"),

@@ -50,6 +50,7 @@ from light_node.devnet.registry import (
     serial_text,
 )
 from light_node.fabric import crypto
+from light_node.i18n import Text
 
 DEFAULT_LIFETIME = timedelta(hours=8760)
 MAX_WRONG_SECRETS = 10
@@ -230,7 +231,7 @@ class CertificateAuthority:
             raise CaFailure(400, 82, "Invalid max_enrollments: -1, 0 or a positive number")
         secret = fields.get("secret") or self._new_secret()
         if not isinstance(secret, str) or len(secret) > 1024:
-            raise jsonio.JsonError('"secret" must be a string of at most 1024 characters')
+            raise jsonio.JsonError(Text('"secret" must be a string of at most 1024 characters'))
         added = self.register_identity(
             identity,
             secret,
@@ -381,5 +382,5 @@ def _hex(fields: Mapping[str, Any], name: str) -> str:
     """Return a serial number or key id as the registry writes it: lower case, no zeros ahead."""
     text = fields.get(name) or ""
     if not isinstance(text, str) or len(text) > 100:
-        raise jsonio.JsonError(f'"{name}" must be a string of hex digits')
+        raise jsonio.JsonError(Text('"{name}" must be a string of hex digits', name=name))
     return text.lower().lstrip("0").replace(":", "")

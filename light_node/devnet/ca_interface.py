@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from light_node import jsonio
 from light_node.devnet.ca import CertificateAuthority
 from light_node.devnet.ca_requests import CaAnswer, CaFailure, CaRequest
+from light_node.i18n import Text
 
 
 class CaInterface:
@@ -57,7 +58,7 @@ class CaInterface:
     def _fields(self, request: CaRequest, path: str) -> dict[str, Any]:
         if request.body:
             try:
-                return jsonio.mapping(jsonio.strict_loads(request.body), "the request")
+                return jsonio.mapping(jsonio.strict_loads(request.body), Text("the request"))
             except jsonio.JsonError as error:
                 raise CaFailure(400, 5, f"Invalid request body: {error}") from error
         if request.method == "POST" and path != "cainfo":

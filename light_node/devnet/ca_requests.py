@@ -17,6 +17,7 @@ from cryptography.x509.oid import NameOID
 from light_node import jsonio
 from light_node.devnet.registry import Attribute, Registration
 from light_node.fabric import crypto
+from light_node.i18n import Text
 
 ROLES, MANAGED_ATTRIBUTES = "hf.Registrar.Roles", "hf.Registrar.Attributes"
 """Attributes of a registrar: which types it may register, and with which attributes."""
@@ -128,11 +129,11 @@ def wanted_attributes(registration: Registration, requested: Any) -> dict[str, s
         chosen = {a.name: a.value for a in registration.attributes if a.ecert}
         return chosen or None
     if not isinstance(requested, list):
-        raise jsonio.JsonError('"attr_reqs" must be an array')
+        raise jsonio.JsonError(Text('"attr_reqs" must be an array'))
     known = {a.name: a.value for a in registration.attributes}
     wanted, missing = {}, []
     for item in requested:
-        entry = jsonio.mapping(item, "an attribute request")
+        entry = jsonio.mapping(item, Text("an attribute request"))
         name = jsonio.string(entry, "name")
         if name in known:
             wanted[name] = known[name]
@@ -148,13 +149,13 @@ def wanted_attributes(registration: Registration, requested: Any) -> dict[str, s
 def attributes_of(items: Any) -> list[Attribute]:
     """Return the attributes of a registration; ``JsonError`` if malformed."""
     if not isinstance(items, list):
-        raise jsonio.JsonError('"attrs" must be an array')
+        raise jsonio.JsonError(Text('"attrs" must be an array'))
     found = []
     for item in items:
-        entry = jsonio.mapping(item, "an attribute")
+        entry = jsonio.mapping(item, Text("an attribute"))
         value = jsonio.required(entry, "value")
         if not isinstance(value, str):
-            raise jsonio.JsonError('an attribute\'s "value" must be a string')
+            raise jsonio.JsonError(Text('an attribute\'s "value" must be a string'))
         found.append(Attribute(jsonio.string(entry, "name"), value, bool(entry.get("ecert"))))
     return found
 
@@ -200,7 +201,7 @@ def _list(text: str) -> list[str]:
 def affiliation_of(asked: Any, caller: Registration) -> str:
     """Return the affiliation to register under: a known one, the caller's own or below it."""
     if not isinstance(asked, str) or len(asked) > _MAX_AFFILIATION_CHARACTERS:
-        raise jsonio.JsonError('"affiliation" must be a short string')
+        raise jsonio.JsonError(Text('"affiliation" must be a short string'))
     name = "" if asked == "." else asked or caller.affiliation
     mine = caller.affiliation
     if mine and name != mine and not name.startswith(f"{mine}."):
@@ -231,7 +232,7 @@ def time_of(fields: Mapping[str, Any], name: str) -> datetime | None:
     try:
         moment = datetime.fromisoformat(str(text))
     except ValueError as error:
-        raise jsonio.JsonError(f'"{name}" is no RFC 3339 time') from error
+        raise jsonio.JsonError(Text('"{name}" is no RFC 3339 time', name=name)) from error
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
 
 

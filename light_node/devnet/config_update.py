@@ -20,6 +20,7 @@ from light_node.fabric.identity import SigningIdentity
 from light_node.fabric.pb import common_pb2
 from light_node.fabric.policy import PolicyError, SignedData, valid_identities
 from light_node.fabric.transaction import EnvelopeHeader, parse_header
+from light_node.i18n import Text
 
 Path = tuple[str, ...]
 Element = common_pb2.ConfigGroup | common_pb2.ConfigValue | common_pb2.ConfigPolicy
@@ -275,7 +276,7 @@ def _check_changes(
 def _policy_path(key: Path, element: Any) -> str:
     policy = str(element.mod_policy)
     if not policy:
-        raise PolicyError("the element has no mod_policy")
+        raise PolicyError(Text("the element has no mod_policy"))
     if policy.startswith("/"):
         return policy
     # A group's policy is its own, that of a value or policy the group's it lies in.

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from google.protobuf.message import DecodeError
 
 from light_node.fabric.pb import common_pb2
+from light_node.i18n import SaidError, Text
 
 MAX_BLOCK_BYTES = 100 * 1024 * 1024
 """The largest gRPC message a Fabric server sends (section 7.2)."""
@@ -26,7 +27,7 @@ SIGNATURES, LAST_CONFIG, TRANSACTIONS_FILTER, ORDERER, COMMIT_HASH = range(5)
 METADATA_ENTRIES = 5
 
 
-class BlockError(ValueError):
+class BlockError(SaidError, ValueError):
     """The bytes are not a block as Fabric writes them; the message says which part is wrong."""
 
 
@@ -74,11 +75,18 @@ def header_der(number: int, previous_hash: bytes, data_hash: bytes) -> bytes:
     ``previous_hash`` is empty in block 0 and 32 bytes otherwise; ``number`` is a uint64.
     """
     if not 0 <= number <= MAX_UINT64:
-        raise BlockError(f"block number {number} is not a 64-bit unsigned integer")
+        raise BlockError(
+            Text("block number {number} is not a 64-bit unsigned integer", number=number)
+        )
     if len(data_hash) != HASH_BYTES or len(previous_hash) not in (0, HASH_BYTES):
         raise BlockError(
-            f"block {number} has a {len(previous_hash)}-byte previous hash and a "
-            f"{len(data_hash)}-byte data hash; SHA-256 has 32 bytes"
+            Text(
+                "block {number} has a {count}-byte previous hash and a {data}-byte data hash; "
+                "SHA-256 has 32 bytes",
+                number=number,
+                count=len(previous_hash),
+                data=len(data_hash),
+            )
         )
     # One bit more than the number needs keeps DER's two's complement positive.
     width = number.bit_length() // 8 + 1
@@ -107,19 +115,31 @@ def data_hash(envelopes: Iterable[bytes]) -> bytes:
 def parse_block(raw: bytes) -> Block:
     """Parse a serialized ``common.Block`` with or without data; ``BlockError`` if it is not one."""
     if not raw:
-        raise BlockError("the block is empty (0 bytes)")
+        raise BlockError(Text("the block is empty (0 bytes)"))
     if len(raw) > MAX_BLOCK_BYTES:
-        raise BlockError(f"the block has {len(raw)} bytes; the limit is {MAX_BLOCK_BYTES}")
+        raise BlockError(
+            Text(
+                "the block has {count} bytes; the limit is {most}",
+                count=len(raw),
+                most=MAX_BLOCK_BYTES,
+            )
+        )
     try:
         message = common_pb2.Block.FromString(raw)
     except DecodeError as error:
-        raise BlockError(f"not a serialized block (truncated or altered): {error}") from error
+        raise BlockError(
+            Text("not a serialized block (truncated or altered): {error}", error=error)
+        ) from error
     if not message.HasField("header"):
-        raise BlockError("the block has no header")
+        raise BlockError(Text("the block has no header"))
     header = message.header
     number, previous, data = header.number, header.previous_hash, header.data_hash
     if (not number) != (not previous):
-        raise BlockError(f"block {number} must {'have a' if number else 'have no'} previous hash")
+        raise BlockError(
+            Text("block {number} must have a previous hash", number=number)
+            if number
+            else Text("block 0 must have no previous hash")
+        )
     return Block(
         number,
         previous,
@@ -137,20 +157,26 @@ def check_well_formed(envelopes: Sequence[bytes]) -> None:
     canonical envelope can the same bytes not be cut into other transactions.
     """
     if not envelopes:
-        raise BlockError("the block's data holds no transaction")
+        raise BlockError(Text("the block's data holds no transaction"))
     if is_config(envelopes):
         return
     for index, raw in enumerate(envelopes):
         try:
             envelope = common_pb2.Envelope.FromString(raw)
         except DecodeError as error:
-            raise BlockError(f"transaction {index} is not an envelope: {error}") from error
+            raise BlockError(
+                Text("transaction {index} is not an envelope: {error}", index=index, error=error)
+            ) from error
         if not envelope.payload or not envelope.signature:
-            raise BlockError(f"transaction {index} has no payload or no signature")
+            raise BlockError(
+                Text("transaction {index} has no payload or no signature", index=index)
+            )
         # A fresh message: re-serializing the parsed one would carry unknown fields along.
         canonical = common_pb2.Envelope(payload=envelope.payload, signature=envelope.signature)
         if canonical.SerializeToString() != raw:
-            raise BlockError(f"transaction {index} is not in canonical form (extra bytes)")
+            raise BlockError(
+                Text("transaction {index} is not in canonical form (extra bytes)", index=index)
+            )
 
 
 def channel_header(envelope: bytes) -> common_pb2.ChannelHeader:
@@ -172,27 +198,41 @@ def is_config(envelopes: Sequence[bytes]) -> bool:
 def config_envelope(block: Block) -> tuple[str, common_pb2.ConfigEnvelope]:
     """Return the channel id and configuration of a config block; ``BlockError`` otherwise."""
     if block.envelopes is None:
-        raise BlockError(f"block {block.number} came without its data")
+        raise BlockError(Text("block {number} came without its data", number=block.number))
     if not is_config(block.envelopes):
-        raise BlockError(f"block {block.number} holds no channel configuration")
+        raise BlockError(Text("block {number} holds no channel configuration", number=block.number))
     payload, header = _payload_and_header(block.envelopes[0])
     try:
         return header.channel_id, common_pb2.ConfigEnvelope.FromString(payload.data)
     except DecodeError as error:
-        raise BlockError(f"block {block.number}'s configuration cannot be read: {error}") from error
+        raise BlockError(
+            Text(
+                "block {number}'s configuration cannot be read: {error}",
+                number=block.number,
+                error=error,
+            )
+        ) from error
 
 
 def signature_entry(block: Block) -> SignatureEntry:
     """Return metadata entry 0, parsed (section 2.3); ``BlockError`` if absent or malformed."""
     if not block.metadata:
-        raise BlockError(f"block {block.number} has no metadata")
+        raise BlockError(Text("block {number} has no metadata", number=block.number))
     try:
         metadata = common_pb2.Metadata.FromString(block.metadata[SIGNATURES])
         value = common_pb2.OrdererBlockMetadata.FromString(metadata.value)
     except DecodeError as error:
-        raise BlockError(f"block {block.number}'s signatures entry is malformed") from error
+        raise BlockError(
+            Text("block {number}'s signatures entry is malformed", number=block.number)
+        ) from error
     if len(metadata.signatures) > MAX_SIGNATURES:
-        raise BlockError(f"block {block.number} carries {len(metadata.signatures)} signatures")
+        raise BlockError(
+            Text(
+                "block {number} carries {count} signatures",
+                number=block.number,
+                count=len(metadata.signatures),
+            )
+        )
     return SignatureEntry(
         metadata.value,
         value.last_config.index if value.HasField("last_config") else None,
@@ -209,13 +249,21 @@ def block_signatures(block: Block) -> tuple[bytes, Sequence[common_pb2.MetadataS
     Less work than :func:`signature_entry`: nothing is said of what the value holds.
     """
     if not block.metadata:
-        raise BlockError(f"block {block.number} has no metadata")
+        raise BlockError(Text("block {number} has no metadata", number=block.number))
     try:
         metadata = common_pb2.Metadata.FromString(block.metadata[SIGNATURES])
     except DecodeError as error:
-        raise BlockError(f"block {block.number}'s signatures entry is malformed") from error
+        raise BlockError(
+            Text("block {number}'s signatures entry is malformed", number=block.number)
+        ) from error
     if len(metadata.signatures) > MAX_SIGNATURES:
-        raise BlockError(f"block {block.number} carries {len(metadata.signatures)} signatures")
+        raise BlockError(
+            Text(
+                "block {number} carries {count} signatures",
+                number=block.number,
+                count=len(metadata.signatures),
+            )
+        )
     return metadata.value, metadata.signatures
 
 
@@ -225,12 +273,14 @@ def last_config_index(block: Block) -> int | None:
     The same as :func:`signature_entry` gives, without looking at the signatures.
     """
     if not block.metadata:
-        raise BlockError(f"block {block.number} has no metadata")
+        raise BlockError(Text("block {number} has no metadata", number=block.number))
     try:
         value = common_pb2.Metadata.FromString(block.metadata[SIGNATURES]).value
         message = common_pb2.OrdererBlockMetadata.FromString(value)
     except DecodeError as error:
-        raise BlockError(f"block {block.number}'s signatures entry is malformed") from error
+        raise BlockError(
+            Text("block {number}'s signatures entry is malformed", number=block.number)
+        ) from error
     return message.last_config.index if message.HasField("last_config") else None
 
 
@@ -249,9 +299,17 @@ def stated_commit_hash(block: Block) -> bytes:
     try:
         value = common_pb2.Metadata.FromString(block.metadata[COMMIT_HASH]).value
     except DecodeError as error:
-        raise BlockError(f"block {block.number}'s commit hash entry is malformed") from error
+        raise BlockError(
+            Text("block {number}'s commit hash entry is malformed", number=block.number)
+        ) from error
     if len(value) not in (0, HASH_BYTES):
-        raise BlockError(f"block {block.number} has a {len(value)}-byte commit hash")
+        raise BlockError(
+            Text(
+                "block {number} has a {count}-byte commit hash",
+                number=block.number,
+                count=len(value),
+            )
+        )
     return value
 
 
@@ -358,5 +416,7 @@ def _payload_and_header(envelope: bytes) -> tuple[common_pb2.Payload, common_pb2
         payload = common_pb2.Payload.FromString(common_pb2.Envelope.FromString(envelope).payload)
         header = common_pb2.ChannelHeader.FromString(payload.header.channel_header)
     except DecodeError as error:
-        raise BlockError(f"an envelope's header cannot be read: {error}") from error
+        raise BlockError(
+            Text("an envelope's header cannot be read: {error}", error=error)
+        ) from error
     return payload, header

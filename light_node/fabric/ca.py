@@ -39,30 +39,33 @@ from light_node.fabric.errors import (
     CaUnavailable,
 )
 from light_node.fabric.identity import IdentityError, SigningIdentity, common_name
+from light_node.i18n import Text
 
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 _API = "/api/v1"
 
 # What Fabric CA's numbers mean (5.5), and what to do.
-_ERRORS: dict[int, tuple[type[CaError], str]] = {
-    2: (CaAuthenticationFailed, "the CA asks for an authorization: enrol first"),
-    4: (CaBadRequest, "the CA got an empty request"),
-    19: (CaNotFound, "the server has no CA of that name: check the network profile"),
+_ERRORS: dict[int, tuple[type[CaError], Text]] = {
+    2: (CaAuthenticationFailed, Text("the CA asks for an authorization: enrol first")),
+    4: (CaBadRequest, Text("the CA got an empty request")),
+    19: (CaNotFound, Text("the server has no CA of that name: check the network profile")),
     20: (
         CaAuthenticationFailed,
-        "the CA does not accept the enrolment id and secret, or the certificate: check both for "
-        "typing errors; a secret may be used up and a certificate revoked or expired: "
-        "ask your organisation's registrar",
+        Text(
+            "the CA does not accept the enrolment id and secret, or the certificate: check both "
+            "for typing errors; a secret may be used up and a certificate revoked or expired: "
+            "ask your organisation's registrar"
+        ),
     ),
-    31: (CaBadRequest, "the CA cannot read the certificate request"),
-    71: (CaForbidden, "this identity has no right to do that at the CA: ask the registrar"),
+    31: (CaBadRequest, Text("the CA cannot read the certificate request")),
+    71: (CaForbidden, Text("this identity has no right to do that at the CA: ask the registrar")),
     73: (
         CaAuthenticationFailed,
-        "too many wrong secrets, the CA has locked the enrolment id: ask the registrar",
+        Text("too many wrong secrets, the CA has locked the enrolment id: ask the registrar"),
     ),
-    74: (CaIdentityExists, "that name is registered at the CA already: choose another"),
-    77: (CaBadRequest, "the certificate request is for another name than the enrolment id"),
-    82: (CaBadRequest, "the CA does not allow that many enrolments"),
+    74: (CaIdentityExists, Text("that name is registered at the CA already: choose another")),
+    77: (CaBadRequest, Text("the certificate request is for another name than the enrolment id")),
+    82: (CaBadRequest, Text("the CA does not allow that many enrolments")),
 }
 
 
@@ -223,7 +226,7 @@ class CaClient:
         result = self._call("POST", "revoke", body, identity=identity)
         revoked = result.get("RevokedCerts") or []
         if not isinstance(revoked, list):
-            raise CaAnswerInvalid('the CA\'s "RevokedCerts" is no list')
+            raise CaAnswerInvalid(Text('the CA\'s "RevokedCerts" is no list'))
         rows = [jsonio.mapping(row, '"RevokedCerts"') for row in revoked]
         return Revocation(
             certificates=tuple((_text(row, "Serial"), _text(row, "AKI")) for row in rows),
@@ -235,7 +238,7 @@ class CaClient:
         result = self._call("GET", "identities", identity=registrar)
         rows = result.get("identities") or []
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            raise CaAnswerInvalid('the CA\'s "identities" is no list of identities')
+            raise CaAnswerInvalid(Text('the CA\'s "identities" is no list of identities'))
         return rows
 
     def _enrolment(
@@ -280,16 +283,20 @@ class CaClient:
                 return _result(response.status_code, _bounded(response))
         except requests.exceptions.SSLError as error:
             raise CaUnavailable(
-                "the CA's TLS certificate is not the one the network profile names: "
-                "do not enter a secret; ask your organisation for its profile",
+                Text(
+                    "the CA's TLS certificate is not the one the network profile names: do not "
+                    "enter a secret; ask your organisation for its profile"
+                ),
                 foreign=str(error),
             ) from error
         except requests.exceptions.RequestException as error:
             raise CaUnavailable(
-                "the CA does not answer: try again when it is reachable", foreign=str(error)
+                Text("the CA does not answer: try again when it is reachable"), foreign=str(error)
             ) from error
         except jsonio.JsonError as error:
-            raise CaAnswerInvalid(f"the CA's answer cannot be read: {error}") from error
+            raise CaAnswerInvalid(
+                Text("the CA's answer cannot be read: {error}", error=error)
+            ) from error
 
 
 def token(identity: SigningIdentity, method: str, uri: str, body: bytes) -> str:
@@ -355,16 +362,19 @@ def _bounded(response: requests.Response) -> bytes:
     for chunk in response.iter_content(65536):
         found += chunk
         if len(found) > MAX_ANSWER_BYTES:
-            raise CaAnswerInvalid("the CA's answer is too large")
+            raise CaAnswerInvalid(Text("the CA's answer is too large"))
     return bytes(found)
 
 
 def _result(status: int, raw: bytes) -> dict[str, Any]:
     try:
-        answer = jsonio.mapping(jsonio.strict_loads(raw), "the CA's answer")
+        answer = jsonio.mapping(jsonio.strict_loads(raw), Text("the CA's answer"))
     except jsonio.JsonError as error:
         raise CaAnswerInvalid(
-            f"what answers there is no Fabric CA (HTTP status {status}): check the CA's address",
+            Text(
+                "what answers there is no Fabric CA (HTTP status {status}): check the CA's address",
+                status=status,
+            ),
             http_status=status,
             foreign=raw[:2000].decode(errors="replace"),
         ) from error
@@ -372,7 +382,7 @@ def _result(status: int, raw: bytes) -> dict[str, Any]:
         raise _refusal(status, answer)
     result = answer.get("result")
     if not isinstance(result, dict):
-        raise CaAnswerInvalid("the CA's answer holds no result", http_status=status)
+        raise CaAnswerInvalid(Text("the CA's answer holds no result"), http_status=status)
     return result
 
 
@@ -385,12 +395,13 @@ def _refusal(status: int, answer: Mapping[str, Any]) -> CaError:
         code = number if isinstance(number, int) else 0
         text = said if isinstance(said, str) else ""
     if code in _ERRORS:
-        kind, message = _ERRORS[code]
+        kind, words = _ERRORS[code]
     elif status in (401, 403):
-        kind, message = _ERRORS[20 if status == 401 else 71]
+        kind, words = _ERRORS[20 if status == 401 else 71]
     else:
-        kind, message = CaError, f"the CA refused (HTTP status {status}, code {code})"
-    return kind(message, code=code, http_status=status, foreign=text)
+        kind = CaError
+        words = Text("the CA refused (HTTP status {status}, code {code})", status=status, code=code)
+    return kind(words, code=code, http_status=status, foreign=text)
 
 
 def _issued(result: Mapping[str, Any], csr_pem: bytes) -> bytes:
@@ -401,16 +412,18 @@ def _issued(result: Mapping[str, Any], csr_pem: bytes) -> bytes:
         names = request.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
         same_name = [name.value for name in names] == [common_name(certificate)]
     except (CryptoError, IdentityError) as error:
-        raise CaAnswerInvalid("the CA's answer holds no usable certificate") from error
+        raise CaAnswerInvalid(Text("the CA's answer holds no usable certificate")) from error
     if certificate.public_key() != request.public_key() or not same_name:
-        raise CaAnswerInvalid("the CA issued a certificate for another key or name: do not use it")
+        raise CaAnswerInvalid(
+            Text("the CA issued a certificate for another key or name: do not use it")
+        )
     return pem
 
 
 def _text(fields: Mapping[str, Any], name: str) -> str:
     value = fields.get(name)
     if not isinstance(value, str):
-        raise CaAnswerInvalid(f'the CA\'s answer lacks "{name}"')
+        raise CaAnswerInvalid(Text('the CA\'s answer lacks "{name}"', name=name))
     return value
 
 
@@ -418,4 +431,4 @@ def _base64(fields: Mapping[str, Any], name: str) -> bytes:
     try:
         return base64.b64decode(_text(fields, name), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise CaAnswerInvalid(f'the CA\'s "{name}" is not base64') from error
+        raise CaAnswerInvalid(Text('the CA\'s "{name}" is not base64', name=name)) from error

@@ -26,6 +26,7 @@ from light_node.fabric.errors import (
 from light_node.fabric.methods import Method
 from light_node.fabric.peers import LOOK_ROUND_S, Link, Peers
 from light_node.fabric.proposal import Proposal
+from light_node.i18n import Text
 
 T = TypeVar("T")
 
@@ -70,7 +71,7 @@ class Calls:
                 self.failed(link, found)
             raise found from error
         except ValueError as error:  # what grpc raises on a channel its owner has closed
-            raise Unavailable("the connection was closed", stage=stage) from error
+            raise Unavailable(Text("the connection was closed"), stage=stage) from error
 
     def repeat(
         self, attempt: Callable[[float], T], within: float, *, only_overload: bool = False

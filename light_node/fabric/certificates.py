@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
 from light_node.fabric.crypto import UNREADABLE, CryptoError, curve_order
+from light_node.i18n import SaidError, Text
 
 MAX_CERTIFICATE_BYTES = 64 * 1024
 MAX_PATH_SIGNATURE_CHECKS = 100
@@ -48,7 +49,7 @@ _UNDERSTOOD_CRITICAL = frozenset(
 _VERIFIABLE_NAMES = (x509.DNSName, x509.RFC822Name, x509.IPAddress, x509.UniformResourceIdentifier)
 
 
-class CertificateError(ValueError):
+class CertificateError(SaidError, ValueError):
     """Bytes that are no certificate Fabric would read; the message says why."""
 
 
@@ -87,14 +88,14 @@ class Certificate:
 def first_pem_block(pem: bytes) -> bytes:
     """Return the DER in the first PEM block; ``CertificateError`` if it is no certificate's."""
     if len(pem) > MAX_CERTIFICATE_BYTES:
-        raise CertificateError(f"a certificate of {len(pem)} bytes is too long")
+        raise CertificateError(Text("a certificate of {count} bytes is too long", count=len(pem)))
     label, text = _first_pem(pem)
     if label not in (b"CERTIFICATE", b"X509 CERTIFICATE"):
-        raise CertificateError("the first PEM block is not a certificate")
+        raise CertificateError(Text("the first PEM block is not a certificate"))
     try:
         return base64.b64decode(b"".join(text.split()), validate=True)
     except ValueError as error:
-        raise CertificateError("the PEM block is not base64") from error
+        raise CertificateError(Text("the PEM block is not base64")) from error
 
 
 def _first_pem(pem: bytes) -> tuple[bytes, bytes]:
@@ -114,7 +115,7 @@ def _first_pem(pem: bytes) -> tuple[bytes, bytes]:
         end = pem.find(b"-----END " + label + _PEM_DASHES, start)
         if end >= 0:
             return label, pem[start:end]
-    raise CertificateError("there is no PEM block")
+    raise CertificateError(Text("there is no PEM block"))
 
 
 def parse(der: bytes) -> Certificate:
@@ -124,7 +125,7 @@ def parse(der: bytes) -> Certificate:
         _check_unsigned_parts(der)
         return _fields(certificate, der)
     except _UNREADABLE as error:
-        raise CertificateError(f"not a readable certificate: {error}") from error
+        raise CertificateError(Text("not a readable certificate: {error}", error=error)) from error
 
 
 def load(pem: bytes) -> Certificate:
@@ -181,10 +182,10 @@ def _check_unsigned_parts(der: bytes) -> None:
     tbs, algorithm, signature = _children(der)
     parts = list(_children(tbs))
     if parts[2 if parts[0][0] == 0xA0 else 1] != algorithm:
-        raise CertificateError("the certificate names two signature algorithms")
+        raise CertificateError(Text("the certificate names two signature algorithms"))
     _, start, _ = _element(signature, 0)
     if signature[start] != 0:
-        raise CertificateError("the certificate's signature is no whole number of bytes")
+        raise CertificateError(Text("the certificate's signature is no whole number of bytes"))
 
 
 def _raw_names(tbs: bytes) -> tuple[bytes, bytes]:
@@ -240,8 +241,14 @@ class PathBuilder:
         """
         paths = [path for path in self._paths(leaf, at) if _fit_for_servers(path)]
         if len(paths) != 1:
-            found = "no path" if not paths else f"{len(paths)} paths"
-            raise PathError(f"there is {found} from the certificate to a root; one is needed")
+            raise PathError(
+                Text(
+                    "{count} paths lead from the certificate to a root; one is needed",
+                    count=len(paths),
+                )
+                if paths
+                else Text("no path leads from the certificate to a root")
+            )
         return paths[0]
 
     def _paths(self, leaf: Certificate, at: datetime) -> list[tuple[Certificate, ...]]:
@@ -279,7 +286,7 @@ class PathBuilder:
             return False
         budget[0] -= 1
         if budget[0] < 0:
-            raise PathError("finding the certificate's path takes too many signature checks")
+            raise PathError(Text("finding the certificate's path takes too many signature checks"))
         return issued(candidate, path[-1]) and not _problem(candidate, path, at, kind=kind)
 
 
@@ -303,20 +310,20 @@ def issued(issuer: Certificate, child: Certificate) -> bool:
 
 def _problem(
     certificate: Certificate, path: Sequence[Certificate], at: datetime, *, kind: str
-) -> str:
+) -> Text | None:
     if certificate.unhandled_critical:
-        return f"critical extension {certificate.unhandled_critical} is not understood"
+        return Text("critical extension {id} is not understood", id=certificate.unhandled_critical)
     if not certificate.not_before <= at <= certificate.not_after:
-        return f"a certificate of the path is not valid at {at.isoformat()}"
+        return Text("a certificate of the path is not valid at {time}", time=at.isoformat())
     if kind == "leaf":
-        return ""
+        return None
     if certificate.has_name_constraints:
-        return "name constraints of a CA are not supported"
+        return Text("name constraints of a CA are not supported")
     if kind == "intermediate" and not certificate.is_ca:
-        return "an intermediate is no CA"
+        return Text("an intermediate is no CA")
     if certificate.path_length is not None and len(path) - 1 > certificate.path_length:
-        return "the path is longer than a CA in it allows"
-    return ""
+        return Text("the path is longer than a CA in it allows")
+    return None
 
 
 def _fit_for_servers(path: Sequence[Certificate]) -> bool:
@@ -357,7 +364,9 @@ def sanitized(certificate: Certificate, issuer: Certificate) -> Certificate:
         order = curve_order(key.curve)
         r, s = decode_dss_signature(certificate.parsed.signature)
     except (CryptoError, ValueError) as error:
-        raise CertificateError(f"the certificate's signature is unusable: {error}") from error
+        raise CertificateError(
+            Text("the certificate's signature is unusable: {error}", error=error)
+        ) from error
     if s <= order // 2:
         return certificate
     signature = encode_dss_signature(r, order - s)
@@ -378,7 +387,9 @@ def identifier(parts: Iterable[bytes], hash_function: str = "SHA256") -> bytes:
     names = {"": "sha256", "SHA256": "sha256", "SHA384": "sha384"}
     names |= {"SHA3_256": "sha3_256", "SHA3_384": "sha3_384"}
     if hash_function not in names:
-        raise CertificateError(f"unknown hash function {hash_function!r}")
+        raise CertificateError(
+            Text("unknown hash function {hash_function}", hash_function=repr(hash_function))
+        )
     digest = hashlib.new(names[hash_function])
     for part in parts:
         digest.update(part)

@@ -21,6 +21,7 @@ from light_node.fabric.block import Block, BlockError
 from light_node.fabric.msp import Identity, Msp, MspConfigError, MspManager, load_msp
 from light_node.fabric.pb import common_pb2, etcdraft_pb2, msp_pb2, orderer_pb2, peer_pb2
 from light_node.fabric.policy import Policy, PolicyError, PolicyGroup
+from light_node.i18n import SaidError, Text, told
 
 BLOCK_VALIDATION = "/Channel/Orderer/BlockValidation"
 _REMEMBERED_SIGNERS = 1024
@@ -42,7 +43,7 @@ _FLAT_HASH_WIDTH = 2**32 - 1
 _M = TypeVar("_M", bound=Message)
 
 
-class ConfigError(ValueError):
+class ConfigError(SaidError, ValueError):
     """A channel configuration cannot be used; the message says which part, and why."""
 
 
@@ -109,7 +110,7 @@ class ChannelConfig:
             parsed = blocks.parse_block(block) if isinstance(block, bytes) else block
             channel_id, envelope = blocks.config_envelope(parsed)
         except BlockError as error:
-            raise ConfigError(str(error)) from error
+            raise ConfigError(told(error)) from error
         return cls.from_config(envelope.config, channel_id=channel_id, block_number=parsed.number)
 
     @classmethod
@@ -118,11 +119,17 @@ class ChannelConfig:
     ) -> "ChannelConfig":
         """Read a ``common.Config``, which itself does not name its channel; ``ConfigError``."""
         if not _CHANNEL_ID.match(channel_id):
-            raise ConfigError(f"{channel_id[:100]!r} is no channel id")
+            raise ConfigError(
+                Text("{channel_id} is no channel id", channel_id=repr(channel_id[:100]))
+            )
         try:
             return _read(config, channel_id, block_number)
         except (DecodeError, PolicyError, MspConfigError) as error:
-            raise ConfigError(f"the configuration of {channel_id}: {error}") from error
+            raise ConfigError(
+                Text(
+                    "the configuration of {channel_id}: {error}", channel_id=channel_id, error=error
+                )
+            ) from error
 
     @property
     def bft_signatures(self) -> bool:
@@ -177,12 +184,16 @@ class ChannelConfig:
 def _read(config: common_pb2.Config, channel_id: str, block_number: int) -> ChannelConfig:
     channel = config.channel_group
     if "Orderer" not in channel.groups:
-        raise ConfigError(f"the configuration of {channel_id} has no Orderer group")
+        raise ConfigError(
+            Text("the configuration of {channel_id} has no Orderer group", channel_id=channel_id)
+        )
     orderer = channel.groups["Orderer"]
     application = channel.groups.get("Application")
     capabilities = _capabilities(channel, _CHANNEL_CAPABILITIES, "channel")
     if not capabilities & _MSP_RULES_SINCE:
-        raise ConfigError("the channel's capability is older than V1_4_3, which is not supported")
+        raise ConfigError(
+            Text("the channel's capability is older than V1_4_3, which is not supported")
+        )
     _check_hashing(channel)
     ed25519 = "V3_0" in capabilities
     msps: dict[str, tuple[bytes, Msp | None]] = {}
@@ -190,7 +201,7 @@ def _read(config: common_pb2.Config, channel_id: str, block_number: int) -> Chan
     application_orgs = tuple(_organizations(application, msps, ed25519) if application else ())
     if not orderer_orgs:
         # An implicit meta policy over nothing would accept anything (2.4).
-        raise ConfigError("the Orderer group has no organisations")
+        raise ConfigError(Text("the Orderer group has no organisations"))
     consensus = _value(orderer, "ConsensusType", orderer_pb2.ConsensusType)
     size = _value(orderer, "BatchSize", orderer_pb2.BatchSize)
     tree = PolicyGroup.from_group(channel)
@@ -198,7 +209,9 @@ def _read(config: common_pb2.Config, channel_id: str, block_number: int) -> Chan
     if consensus.type == BFT:
         _check_bft(orderer, consenters, ed25519)
     elif consensus.type != RAFT:
-        raise ConfigError(f"consensus type {consensus.type[:50]!r} is not supported")
+        raise ConfigError(
+            Text("consensus type {type} is not supported", type=repr(consensus.type[:50]))
+        )
     return ChannelConfig(
         channel_id=channel_id,
         sequence=config.sequence,
@@ -232,7 +245,7 @@ def duration_ns(text: str) -> int:
     """Return a Go duration such as ``500ms`` or ``1m30s`` in nanoseconds; ``ConfigError``."""
     parts = list(_DURATION.finditer(text[:100]))
     if not parts or "".join(part[0] for part in parts) != text:
-        raise ConfigError(f"{text[:100]!r} is no duration")
+        raise ConfigError(Text("{text} is no duration", text=repr(text[:100])))
     return sum((_nanoseconds(part[1], _UNITS_NS[part[2]]) for part in parts), 0)
 
 
@@ -255,35 +268,48 @@ def _capabilities(
     unknown = found - known
     if unknown:
         names = ", ".join(sorted(name[:30] for name in unknown)[:5])
-        raise ConfigError(f"{where} capability {names} is unknown: a newer light node is needed")
+        raise ConfigError(
+            Text(
+                "{where} capability {names} is unknown: a newer light node is needed",
+                where=where,
+                names=names,
+            )
+        )
     return found
 
 
 def _check_hashing(channel: common_pb2.ConfigGroup) -> None:
     algorithm = _value(channel, "HashingAlgorithm", common_pb2.HashingAlgorithm).name
     if algorithm not in ("", "SHA256"):
-        raise ConfigError(f"the channel hashes with {algorithm[:30]!r}; only SHA256 is supported")
+        raise ConfigError(
+            Text(
+                "the channel hashes with {algorithm}; only SHA256 is supported",
+                algorithm=repr(algorithm[:30]),
+            )
+        )
     structure = _value(
         channel, "BlockDataHashingStructure", common_pb2.BlockDataHashingStructure
     ).width
     if structure not in (0, _FLAT_HASH_WIDTH):
-        raise ConfigError(f"data hashing of width {structure} is not supported")
+        raise ConfigError(
+            Text("data hashing of width {structure} is not supported", structure=structure)
+        )
 
 
 def _organizations(
     group: common_pb2.ConfigGroup, msps: dict[str, tuple[bytes, Msp | None]], ed25519: bool
 ) -> Iterator[Organization]:
     if len(group.groups) > MAX_ORGANIZATIONS:
-        raise ConfigError(f"{len(group.groups)} organisations are too many")
+        raise ConfigError(Text("{count} organisations are too many", count=len(group.groups)))
     for name, child in sorted(group.groups.items()):
         if "MSP" not in child.values:
-            raise ConfigError(f"organisation {name[:100]!r} has no MSP")
+            raise ConfigError(Text("organisation {name} has no MSP", name=repr(name[:100])))
         raw = child.values["MSP"].value
         msp_id = _msp_id(raw)
         if msp_id not in msps:
             msps[msp_id] = raw, load_msp(raw, ed25519_allowed=ed25519)
         elif not _same_msp(msps[msp_id][0], raw):
-            raise ConfigError(f"MSP {msp_id} is defined in two different ways")
+            raise ConfigError(Text("MSP {msp_id} is defined in two different ways", msp_id=msp_id))
         anchors = _value(child, "AnchorPeers", peer_pb2.AnchorPeers).anchor_peers
         yield Organization(
             name,
@@ -339,7 +365,7 @@ def _consenters(
     else:
         found = ()
     if len(found) > MAX_CONSENTERS:
-        raise ConfigError("the channel has too many consenters")
+        raise ConfigError(Text("the channel has too many consenters"))
     return found
 
 
@@ -349,21 +375,25 @@ def _check_bft(
     """Require the policy that follows from the consenters: ``NOutOf(Q, all)`` (section 2.4)."""
     listed = tuple(consenters)
     if not v3_0:
-        raise ConfigError("a BFT channel needs channel capability V3_0")
+        raise ConfigError(Text("a BFT channel needs channel capability V3_0"))
     if len({c.id for c in listed}) != len(listed) or len({c.serialized for c in listed}) != len(
         listed
     ):
-        raise ConfigError("two consenters of the BFT channel share an id or an identity")
+        raise ConfigError(Text("two consenters of the BFT channel share an id or an identity"))
     entry = orderer.policies.get("BlockValidation")
     policy = entry.policy if entry is not None else None
     if policy is None or policy.type != common_pb2.Policy.SIGNATURE:
-        raise ConfigError("a BFT channel's BlockValidation must be a signature policy")
+        raise ConfigError(Text("a BFT channel's BlockValidation must be a signature policy"))
     expected = policies.bft_block_validation([c.serialized for c in listed])
     if common_pb2.SignaturePolicyEnvelope.FromString(
         policy.value
     ) != common_pb2.SignaturePolicyEnvelope.FromString(expected):
         quorum = policies.bft_quorum(len(listed))
         raise ConfigError(
-            f"BlockValidation does not ask for {quorum} of the {len(listed)} consenters, "
-            "which is what a BFT channel must ask for"
+            Text(
+                "BlockValidation does not ask for {quorum} of the {count} consenters, which is "
+                "what a BFT channel must ask for",
+                quorum=quorum,
+                count=len(listed),
+            )
         )

@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError
 
 from light_node.fabric.block import BlockError, varint
 from light_node.fabric.pb import commit_pb2, common_pb2, kvrwset_pb2, peer_pb2, rwset_pb2
+from light_node.i18n import Text
 
 
 class NeedsStateError(BlockError):
@@ -82,7 +83,12 @@ def block_updates(number: int, envelopes: Sequence[bytes], transactions_filter: 
     """
     if len(transactions_filter) != len(envelopes):
         raise BlockError(
-            f"block {number} has {len(envelopes)} transactions but {len(transactions_filter)} flags"
+            Text(
+                "block {number} has {transactions} transactions but {flags} flags",
+                number=number,
+                transactions=len(envelopes),
+                flags=len(transactions_filter),
+            )
         )
     final: dict[tuple[str, str, bytes], StateWrite] = {}
     for index, (raw, flag) in enumerate(zip(envelopes, transactions_filter, strict=True)):
@@ -107,7 +113,14 @@ def _transaction_writes(number: int, index: int, raw: bytes) -> list[StateWrite]
                 writes += _namespace_writes(number, index, space)
         return writes
     except DecodeError as error:
-        raise BlockError(f"block {number}, transaction {index} cannot be read: {error}") from error
+        raise BlockError(
+            Text(
+                "block {number}, transaction {index} cannot be read: {error}",
+                number=number,
+                index=index,
+                error=error,
+            )
+        ) from error
 
 
 def _namespace_writes(
@@ -133,7 +146,11 @@ def _refuse_metadata_only(
     number: int, keys: Iterable[str | bytes], written: set[str] | set[bytes]
 ) -> None:
     if any(key not in written for key in keys):
-        raise NeedsStateError(f"block {number} changes metadata of a key without writing its value")
+        raise NeedsStateError(
+            Text(
+                "block {number} changes metadata of a key without writing its value", number=number
+            )
+        )
 
 
 def _version(block_number: int, transaction: int) -> bytes:

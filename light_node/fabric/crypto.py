@@ -18,6 +18,8 @@ from cryptography.hazmat.primitives.asymmetric.utils import (
     encode_dss_signature,
 )
 
+from light_node.i18n import SaidError, Text
+
 PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 PublicKey = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
 
@@ -49,7 +51,7 @@ UNREADABLE: tuple[type[Exception], ...] = (
 """What ``cryptography`` raises on foreign X.509: not all of it is a ``ValueError``."""
 
 
-class CryptoError(ValueError):
+class CryptoError(SaidError, ValueError):
     """A key or certificate that cannot be used with Fabric; the message says why."""
 
 
@@ -147,7 +149,9 @@ def curve_order(curve: ec.EllipticCurve) -> int:
     try:
         return _CURVE_ORDERS[curve.name]
     except KeyError:
-        raise CryptoError(f"Fabric does not know the curve {curve.name}: use P-256") from None
+        raise CryptoError(
+            Text("Fabric does not know the curve {name}: use P-256", name=curve.name)
+        ) from None
 
 
 def is_low_s(public_key: ec.EllipticCurvePublicKey, signature: bytes) -> bool:
@@ -182,13 +186,13 @@ def load_private_key(pem: bytes, password: bytes | None = None) -> PrivateKey:
     try:
         key = serialization.load_pem_private_key(pem, password)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise CryptoError("this is no readable private key in PEM") from error
+        raise CryptoError(Text("this is no readable private key in PEM")) from error
     if isinstance(key, ec.EllipticCurvePrivateKey):
         curve_order(key.curve)
         return key
     if isinstance(key, ed25519.Ed25519PrivateKey):
         return key
-    raise CryptoError("Fabric accepts ECDSA and Ed25519 keys only")
+    raise CryptoError(Text("Fabric accepts ECDSA and Ed25519 keys only"))
 
 
 def load_certificate(pem: bytes) -> x509.Certificate:
@@ -196,7 +200,7 @@ def load_certificate(pem: bytes) -> x509.Certificate:
     try:
         return x509.load_pem_x509_certificate(pem)
     except UNREADABLE as error:
-        raise CryptoError("this is no readable certificate in PEM") from error
+        raise CryptoError(Text("this is no readable certificate in PEM")) from error
 
 
 def load_certificates(pem: bytes) -> list[x509.Certificate]:
@@ -204,7 +208,7 @@ def load_certificates(pem: bytes) -> list[x509.Certificate]:
     try:
         return x509.load_pem_x509_certificates(pem)
     except UNREADABLE as error:
-        raise CryptoError("this is no readable certificate in PEM") from error
+        raise CryptoError(Text("this is no readable certificate in PEM")) from error
 
 
 def certificate_pem(certificate: x509.Certificate) -> bytes:
@@ -217,10 +221,10 @@ def public_key_of(certificate: x509.Certificate) -> PublicKey:
     try:
         key = certificate.public_key()
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise CryptoError("the certificate's key is of an unknown kind") from error
+        raise CryptoError(Text("the certificate's key is of an unknown kind")) from error
     if isinstance(key, ec.EllipticCurvePublicKey):
         curve_order(key.curve)
         return key
     if isinstance(key, ed25519.Ed25519PublicKey):
         return key
-    raise CryptoError("Fabric accepts ECDSA and Ed25519 certificates only")
+    raise CryptoError(Text("Fabric accepts ECDSA and Ed25519 certificates only"))

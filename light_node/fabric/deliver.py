@@ -26,6 +26,7 @@ from light_node.fabric.identity import SigningIdentity
 from light_node.fabric.methods import ORDERER_DELIVER, PEER_DELIVER
 from light_node.fabric.pb import common_pb2, orderer_pb2
 from light_node.fabric.transaction import sign_payload
+from light_node.i18n import Text
 
 FOREVER = 2**64 - 1
 """As ``stop``: go on with every new block."""
@@ -171,7 +172,7 @@ class DeliverClient:
         with self._seek(_SEEK_NEWEST, _SEEK_NEWEST, headers_only, True, timeout) as stream:
             for block in stream:
                 return block
-        raise MalformedMessage("the node ended the stream without its newest block")
+        raise MalformedMessage(Text("the node ended the stream without its newest block"))
 
     def block(self, number: int, *, headers_only: bool = False, timeout: float = 15.0) -> bytes:
         """Return block ``number``; ``BlockNotFound`` if the node does not have it yet."""
@@ -180,7 +181,9 @@ class DeliverClient:
         ) as stream:
             for block in stream:
                 return block
-        raise MalformedMessage(f"the node ended the stream without block {number}")
+        raise MalformedMessage(
+            Text("the node ended the stream without block {number}", number=number)
+        )
 
     def _seek(
         self,
@@ -204,7 +207,7 @@ class DeliverClient:
         try:
             return BlockStream(self._deliver(envelope, timeout=timeout), self._end)
         except ValueError as error:  # what grpc raises on a channel its owner has closed
-            raise Unavailable("the connection was closed", stage="deliver") from error
+            raise Unavailable(Text("the connection was closed"), stage="deliver") from error
 
 
 def seek_envelope(
@@ -232,14 +235,14 @@ def split_response(answer: bytes) -> tuple[int, bytes | None]:
     Protobuf would merge repeated fields; cutting one out would then not be what the peer meant.
     """
     if len(answer) > MAX_MESSAGE_BYTES:
-        raise MalformedMessage("the deliver answer is too large")
+        raise MalformedMessage(Text("the deliver answer is too large"))
     tag, at = _varint(answer, 0)
     value, at = _varint(answer, at)
     if tag == 0x08 and at == len(answer):
         return value, None
     if tag == 0x12 and at + value == len(answer):
         return 0, answer[at:]
-    raise MalformedMessage("the deliver answer is neither a status nor a block")
+    raise MalformedMessage(Text("the deliver answer is neither a status nor a block"))
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
@@ -252,7 +255,7 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
             return value, at
-    raise MalformedMessage("the deliver answer is cut off")
+    raise MalformedMessage(Text("the deliver answer is cut off"))
 
 
 def _position(start: Start) -> orderer_pb2.SeekPosition:
@@ -265,24 +268,30 @@ def _from_call(error: grpc.RpcError) -> FabricError:
     mapped = from_rpc_error(error, "deliver")
     if isinstance(mapped, Unavailable | AccessDenied):
         return mapped
-    return DeliverError("the block stream broke; reconnect", 0, foreign=mapped.foreign)
+    return DeliverError(Text("the block stream broke; reconnect"), 0, foreign=mapped.foreign)
 
 
 def _from_status(status: int) -> FabricError:
     if status == common_pb2.NOT_FOUND:
-        return BlockNotFound("the node does not have that block, or not this channel", status)
+        return BlockNotFound(Text("the node does not have that block, or not this channel"), status)
     if status == common_pb2.FORBIDDEN:
         return AccessDenied(
-            "the node does not let this identity read the channel; "
-            "check the organisation and the certificate's expiry",
+            Text(
+                "the node does not let this identity read the channel; check the organisation "
+                "and the certificate's expiry"
+            ),
             stage="deliver",
         )
     if status == common_pb2.SERVICE_UNAVAILABLE:
-        return Unavailable("the node cannot serve blocks now; try another", stage="deliver")
+        return Unavailable(Text("the node cannot serve blocks now; try another"), stage="deliver")
     if status == common_pb2.BAD_REQUEST:
         return DeliverError(
-            "the node refused the request; if this machine's clock is more than "
-            "15 minutes off, set it",
+            Text(
+                "the node refused the request; if this machine's clock is more than 15 minutes "
+                "off, set it"
+            ),
             status,
         )
-    return DeliverError(f"the node ended the stream with status {status}", status)
+    return DeliverError(
+        Text("the node ended the stream with status {status}", status=status), status
+    )

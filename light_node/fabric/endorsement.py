@@ -16,6 +16,7 @@ from light_node.fabric.msp import Identity, MspError, MspManager
 from light_node.fabric.pb import lifecycle_pb2, peer_pb2
 from light_node.fabric.policy import Policy, PolicyError
 from light_node.fabric.transaction import Endorsement
+from light_node.i18n import Text
 
 DEFAULT_REFERENCE = "/Channel/Application/Endorsement"
 """The policy of a chaincode whose organisations agreed on no other: by default a majority."""
@@ -53,22 +54,32 @@ class ChannelEndorsementPolicy:
                 identity = self._msps.deserialize(endorsement.endorser)
             except MspError as error:
                 raise UntrustedResponse(
-                    6, f"an endorser is not of this channel's organisations: {error}"
+                    6,
+                    Text(
+                        "an endorser is not of this channel's organisations: {error}", error=error
+                    ),
                 ) from error
             message = response_payload + endorsement.endorser
             if not identity.verify(message, endorsement.signature):
-                raise UntrustedResponse(6, f"an endorsement of {identity.msp_id} is not genuine")
+                raise UntrustedResponse(
+                    6, Text("an endorsement of {msp_id} is not genuine", msp_id=identity.msp_id)
+                )
             identities.setdefault((identity.msp_id, identity.id), identity)
         try:
             satisfied = self._policy.satisfied_by(list(identities.values()))
         except PolicyError as error:
             raise UntrustedResponse(
-                6, f"the endorsement policy cannot be evaluated: {error}"
+                6, Text("the endorsement policy cannot be evaluated: {error}", error=error)
             ) from error
         if not satisfied:
             signers = ", ".join(sorted(msp_id for msp_id, _ in identities)) or "nobody"
             raise UntrustedResponse(
-                6, f"it is endorsed by {signers} only, which the endorsement policy does not accept"
+                6,
+                Text(
+                    "it is endorsed by {signers} only, which the endorsement policy does not "
+                    "accept",
+                    signers=signers,
+                ),
             )
 
 
@@ -90,7 +101,7 @@ def by_definition(
     ``PolicyError`` if it cannot be used, or if a plug-in other than ``vscc`` validates.
     """
     if definition.validation_plugin != "vscc":
-        raise PolicyError("the chaincode is validated by a plug-in with rules of its own")
+        raise PolicyError(Text("the chaincode is validated by a plug-in with rules of its own"))
     return ChannelEndorsementPolicy(config.endorsement_policy(definition.policy), config.msps)
 
 
@@ -99,7 +110,7 @@ def read_definition(name: str, result: bytes) -> ChaincodeDefinition:
     try:
         found = lifecycle_pb2.QueryChaincodeDefinitionResult.FromString(result)
     except DecodeError as error:
-        raise MalformedMessage("the chaincode definition cannot be read") from error
+        raise MalformedMessage(Text("the chaincode definition cannot be read")) from error
     return ChaincodeDefinition(
         name=name,
         version=found.version,

@@ -33,6 +33,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from light_node.fabric.pb import gateway_pb2, peer_pb2, rpc_pb2
+from light_node.i18n import SaidError, Text, plain
 
 MAX_FOREIGN_CHARACTERS = 2000
 _MAX_DETAILS = 32
@@ -55,7 +56,7 @@ class NodeDetail:
     message: str
 
 
-class FabricError(Exception):
+class FabricError(SaidError):
     """Base of all errors of this package.
 
     ``foreign`` is the remote side's own text, ``details`` what its nodes said, ``stage`` the call
@@ -64,14 +65,14 @@ class FabricError(Exception):
 
     def __init__(
         self,
-        message: str,
+        text: Text,
         *,
         foreign: str = "",
         details: tuple[NodeDetail, ...] = (),
         stage: str = "",
         transaction_id: str = "",
     ) -> None:
-        super().__init__(message)
+        super().__init__(text)
         self.foreign = clean(foreign)
         self.details = details
         self.stage = stage
@@ -106,22 +107,23 @@ class ContractRefused(FabricError):
     """The chaincode answered with a status of 400 or more.
 
     ``status`` is that number, ``code`` the contract's own word (``ROUND_CLOSED``, "" if it gave
-    none) and ``text`` its explanation; both are foreign text, cleaned.
+    none) and ``foreign`` its explanation.
     """
 
     def __init__(
-        self, status: int, code: str, text: str, *, stage: str = "", transaction_id: str = ""
+        self, status: int, code: str, foreign: str, *, stage: str = "", transaction_id: str = ""
     ) -> None:
-        shown = f" ({code})" if code else ""
+        text = Text("the contract refused: status {status}", status=status)
+        if code:
+            text = Text("the contract refused: status {status} ({code})", status=status, code=code)
         super().__init__(
-            f"the contract refused: status {status}{shown}",
-            foreign=text,
+            text,
+            foreign=foreign,
             stage=stage,
             transaction_id=transaction_id,
         )
         self.status = status
         self.code = code
-        self.text = clean(text)
 
 
 class EvaluateError(FabricError):
@@ -157,7 +159,7 @@ class CommitError(FabricError):
     def __init__(self, transaction_id: str, code: int, block_number: int) -> None:
         name = validation_code_name(code)
         super().__init__(
-            f"the network found the transaction invalid: {name}",
+            Text("the network found the transaction invalid: {name}", name=name),
             stage="commit",
             transaction_id=transaction_id,
         )
@@ -179,7 +181,7 @@ class OutcomeUnknown(FabricError):
 
     def __init__(self, transaction_id: str, envelope: bytes, cause: FabricError | None) -> None:
         super().__init__(
-            "the network has not said whether the transaction was committed: ask again later",
+            Text("the network has not said whether the transaction was committed: ask again later"),
             foreign=cause.foreign if cause else "",
             details=cause.details if cause else (),
             stage="submit",
@@ -194,9 +196,9 @@ class UntrustedResponse(FabricError):
     ``point`` is the number of the check in docs/fabric-protocol.md 4.3 that failed.
     """
 
-    def __init__(self, point: int, message: str, *, transaction_id: str = "") -> None:
+    def __init__(self, point: int, text: Text, *, transaction_id: str = "") -> None:
         super().__init__(
-            f"the endorsed transaction was not signed: {message}",
+            Text("the endorsed transaction was not signed: {why}", why=text),
             stage="endorse",
             transaction_id=transaction_id,
         )
@@ -210,8 +212,8 @@ class MalformedMessage(FabricError):
 class DeliverError(FabricError):
     """A deliver stream ended with ``status``, a common.Status number."""
 
-    def __init__(self, message: str, status: int, *, foreign: str = "") -> None:
-        super().__init__(message, foreign=foreign, stage="deliver")
+    def __init__(self, text: Text, status: int, *, foreign: str = "") -> None:
+        super().__init__(text, foreign=foreign, stage="deliver")
         self.status = status
 
 
@@ -223,9 +225,9 @@ class CaError(FabricError):
     """The CA refused. ``code`` is Fabric CA's own number, ``http_status`` HTTP's (0: none)."""
 
     def __init__(
-        self, message: str, *, code: int = 0, http_status: int = 0, foreign: str = ""
+        self, text: Text, *, code: int = 0, http_status: int = 0, foreign: str = ""
     ) -> None:
-        super().__init__(message, foreign=foreign, stage="ca")
+        super().__init__(text, foreign=foreign, stage="ca")
         self.code = code
         self.http_status = http_status
 
@@ -264,6 +266,14 @@ _STAGE_ERRORS: dict[str, type[FabricError]] = {
     "submit": SubmitError,
     "commit status": CommitStatusError,
     "events": EventsError,
+}
+
+_STAGES: dict[str, Text] = {
+    "evaluate": Text("evaluate"),
+    "endorse": Text("endorse"),
+    "submit": Text("submit"),
+    "commit status": Text("commit status"),
+    "events": Text("events"),
 }
 
 
@@ -328,10 +338,8 @@ def from_rpc_error(error: grpc.RpcError, stage: str, transaction_id: str = "") -
                 return contract_refused(
                     int(match[1]), match[2], stage=stage, transaction_id=transaction_id
                 )
-    chosen, message = _classify(code, texts, stage)
-    return chosen(
-        message, foreign=text, details=details, stage=stage, transaction_id=transaction_id
-    )
+    chosen, words = _classify(code, texts, stage)
+    return chosen(words, foreign=text, details=details, stage=stage, transaction_id=transaction_id)
 
 
 def contract_refused(
@@ -349,35 +357,44 @@ def _ask(error: grpc.RpcError, name: str) -> Any:
     return method() if method is not None else None
 
 
-def _classify(code: grpc.StatusCode, texts: list[str], stage: str) -> tuple[type[FabricError], str]:
+def _classify(
+    code: grpc.StatusCode, texts: list[str], stage: str
+) -> tuple[type[FabricError], Text]:
+    call = _STAGES.get(stage, plain(stage))
+
     def said(*parts: str) -> bool:
         return any(part in text for text in texts for part in parts)
 
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return TimedOut, f"{stage}: no answer in time; try again"
+        return TimedOut, Text("{call}: no answer in time; try again", call=call)
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED or said("too many requests"):
-        return Overloaded, f"{stage}: the peer is busy; try again shortly"
+        return Overloaded, Text("{call}: the peer is busy; try again shortly", call=call)
     if said("due to incorrect timestamp"):
-        return ClockSkewed, (
+        return ClockSkewed, Text(
             "the network refuses this machine's time: set the clock (15 minutes off at most)"
         )
     if code in (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED) or said(
         "access denied", "identity expired", "creator org", "during check policy"
     ):
-        return AccessDenied, (
-            f"{stage}: the network does not accept this identity; "
-            "check the organisation and the certificate's expiry, or enrol again"
+        return AccessDenied, Text(
+            "{call}: the network does not accept this identity; check the organisation and the "
+            "certificate's expiry, or enrol again",
+            call=call,
         )
     if code is grpc.StatusCode.CANCELLED:
-        return Unavailable, f"{stage}: the connection was closed"
+        return Unavailable, Text("{call}: the connection was closed", call=call)
     if stage == "submit" and said("already processed"):
-        return AlreadyOrdered, (
+        return AlreadyOrdered, Text(
             "the ordering service has this transaction already: ask for its status"
         )
     if code is grpc.StatusCode.UNAVAILABLE or (
         code is grpc.StatusCode.ABORTED and any(_CONNECTION_TROUBLE.search(t) for t in texts)
     ):
-        return Unavailable, f"{stage}: the network does not answer; try again when it is reachable"
+        return Unavailable, Text(
+            "{call}: the network does not answer; try again when it is reachable", call=call
+        )
     if stage == "endorse" and said("ProposalResponsePayloads do not match"):
-        return EndorsersDisagree, "the organisations computed different results; try again"
-    return _STAGE_ERRORS.get(stage, FabricError), f"{stage} failed ({code.name})"
+        return EndorsersDisagree, Text("the organisations computed different results; try again")
+    return _STAGE_ERRORS.get(stage, FabricError), Text(
+        "{call} failed ({code})", call=call, code=code.name
+    )

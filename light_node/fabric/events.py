@@ -12,6 +12,7 @@ import grpc
 from light_node.fabric.errors import EventsError, FabricError, Unavailable, from_rpc_error
 from light_node.fabric.pb import gateway_pb2
 from light_node.fabric.transaction import ChaincodeEvent
+from light_node.i18n import Text
 
 _log = logging.getLogger(__name__)
 
@@ -73,7 +74,9 @@ class EventStream(Iterator[ChaincodeEvents]):
             try:
                 response = next(call)
             except StopIteration:
-                self._lost(call, Unavailable("the peer ended the event stream", stage="events"))
+                self._lost(
+                    call, Unavailable(Text("the peer ended the event stream"), stage="events")
+                )
                 continue
             except grpc.RpcError as error:
                 self._lost(call, from_rpc_error(error, "events"))
@@ -121,7 +124,7 @@ class EventStream(Iterator[ChaincodeEvents]):
                     self._call = self._open(self.checkpoint)
                 except ValueError as error:  # what grpc raises on a channel its owner has closed
                     self._closed.set()
-                    raise Unavailable("the connection was closed", stage="events") from error
+                    raise Unavailable(Text("the connection was closed"), stage="events") from error
             return self._call if self._call is not None else iter(())
 
     def _lost(self, call: Any, error: FabricError) -> None:

@@ -61,6 +61,7 @@ from light_node.fabric.transaction import (
     read_envelope,
     sign_payload,
 )
+from light_node.i18n import Text
 
 _STATUS_SLICE_S = 2.0  # how long one peer of several is asked for a commit before looking round
 
@@ -161,7 +162,7 @@ class Gateway:
             if response.status >= 400:
                 raise contract_refused(response.status, response.message, stage="evaluate")
             if response.status < 200:
-                raise EvaluateError("the peer's answer has no status", stage="evaluate")
+                raise EvaluateError(Text("the peer's answer has no status"), stage="evaluate")
             payload: bytes = response.payload
             return payload
 
@@ -174,7 +175,7 @@ class Gateway:
         try:
             return common_pb2.BlockchainInfo.FromString(raw).height
         except DecodeError as error:
-            raise MalformedMessage("the peer's chain info cannot be read") from error
+            raise MalformedMessage(Text("the peer's chain info cannot be read")) from error
 
     def definition(self, chaincode: str) -> endorsement.ChaincodeDefinition:
         """Return a chaincode's committed definition, by this gateway's word."""
@@ -226,7 +227,10 @@ class Gateway:
                         # Those that serve are too few for this policy: the gateway's plan it is.
                         self._planned = True
                         raise Unavailable(
-                            "endorse: too few organisations' peers answer; try again when they do",
+                            Text(
+                                "endorse: too few organisations' peers answer; try again when "
+                                "they do"
+                            ),
                             stage="endorse",
                         ) from error
                 raise
@@ -348,7 +352,7 @@ class Gateway:
         """
         stored = parse_transaction(envelope)
         if not is_transaction_id(transaction_id) or stored.transaction_id != transaction_id:
-            raise MalformedMessage("the stored envelope is of another transaction")
+            raise MalformedMessage(Text("the stored envelope is of another transaction"))
         endorsed = Endorsed(transaction_id, envelope, stored.response.payload)
         status = self._committer.bring_to_commit(endorsed, ask_first=True)
         if not status.valid:
@@ -442,13 +446,15 @@ class Gateway:
             if config is None:
                 config = ChannelConfig.from_block(self.config_block())
                 if config.channel_id != self._channel_id:
-                    raise EndorseError("the peer's config block is of another channel")
+                    raise EndorseError(Text("the peer's config block is of another channel"))
             if chaincode == "_lifecycle":
                 found = endorsement.by_reference(config, endorsement.LIFECYCLE_REFERENCE)
             else:
                 found = endorsement.by_definition(config, self.definition(chaincode))
         except ValueError as error:  # ConfigError, PolicyError
-            raise EndorseError(f"the endorsement policy cannot be used: {error}") from error
+            raise EndorseError(
+                Text("the endorsement policy cannot be used: {error}", error=error)
+            ) from error
         with self._lock:
             self._config = config
             return self._policies.setdefault(chaincode, found)

@@ -9,13 +9,14 @@ from light_node import jsonio
 from light_node.fabric import crypto
 from light_node.fabric.crypto import CryptoError, KeySigner, PrivateKey, Signer, load_certificate
 from light_node.fabric.pb import msp_pb2
+from light_node.i18n import SaidError, Text, told
 
 ATTRIBUTES_OID = x509.ObjectIdentifier("1.2.3.4.5.6.7.8.1")
 """The extension in which Fabric CA writes attributes (docs/fabric-protocol.md 5.4)."""
 _MAX_ATTRIBUTES_BYTES = 64 * 1024
 
 
-class IdentityError(ValueError):
+class IdentityError(SaidError, ValueError):
     """An identity or certificate that is not as Fabric makes them; the message says where."""
 
 
@@ -41,9 +42,9 @@ class SigningIdentity:
         try:
             certificate = load_certificate(certificate_pem)
         except CryptoError as error:
-            raise IdentityError(str(error)) from error
+            raise IdentityError(told(error)) from error
         if certificate.public_key() != key.public_key():
-            raise IdentityError("the key does not belong to the certificate")
+            raise IdentityError(Text("the key does not belong to the certificate"))
         return cls(msp_id, certificate_pem, KeySigner(key))
 
     @property
@@ -71,18 +72,24 @@ def attributes(certificate: x509.Certificate) -> dict[str, str]:
     except x509.ExtensionNotFound:
         return {}
     except crypto.UNREADABLE as error:
-        raise IdentityError(f"the certificate's extensions cannot be read: {error}") from error
+        raise IdentityError(
+            Text("the certificate's extensions cannot be read: {error}", error=error)
+        ) from error
     raw = extension.value if isinstance(extension, x509.UnrecognizedExtension) else b""
     if len(raw) > _MAX_ATTRIBUTES_BYTES:
-        raise IdentityError("the certificate's attributes are too long")
+        raise IdentityError(Text("the certificate's attributes are too long"))
     try:
-        found = jsonio.mapping(jsonio.strict_loads(raw), "the attribute extension")
+        found = jsonio.mapping(jsonio.strict_loads(raw), Text("the attribute extension"))
         pairs = jsonio.mapping(jsonio.required(found, "attrs"), '"attrs"')
     except jsonio.JsonError as error:
-        raise IdentityError(f"the certificate's attributes cannot be read: {error}") from error
+        raise IdentityError(
+            Text("the certificate's attributes cannot be read: {error}", error=error)
+        ) from error
     for name, value in pairs.items():
         if not isinstance(value, str):
-            raise IdentityError(f'the certificate\'s attribute "{name[:64]}" is not text')
+            raise IdentityError(
+                Text('the certificate\'s attribute "{name}" is not text', name=name[:64])
+            )
     return pairs
 
 
@@ -91,9 +98,11 @@ def common_name(certificate: x509.Certificate) -> str:
     try:
         names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     except ValueError as error:
-        raise IdentityError(f"the certificate's subject cannot be read: {error}") from error
+        raise IdentityError(
+            Text("the certificate's subject cannot be read: {error}", error=error)
+        ) from error
     if len(names) != 1 or not isinstance(names[0].value, str) or not names[0].value:
-        raise IdentityError("the certificate's subject must have exactly one common name")
+        raise IdentityError(Text("the certificate's subject must have exactly one common name"))
     return names[0].value
 
 

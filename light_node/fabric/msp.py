@@ -22,6 +22,7 @@ from google.protobuf.message import DecodeError
 from light_node.fabric import certificates, crypto
 from light_node.fabric.certificates import Certificate, CertificateError, PathBuilder
 from light_node.fabric.pb import common_pb2, msp_pb2
+from light_node.i18n import SaidError, Text
 
 MAX_IDENTITY_BYTES = 64 * 1024
 MAX_CERTIFICATES = 1000
@@ -39,7 +40,7 @@ _ROLES: Mapping[int, str] = {
 }
 
 
-class MspError(ValueError):
+class MspError(SaidError, ValueError):
     """An identity is refused; the message says by which rule."""
 
 
@@ -63,7 +64,7 @@ class OrganizationalUnitError(MspError):
     """The subject's organizational units do not classify the identity (3.2, point 9)."""
 
 
-class MspConfigError(ValueError):
+class MspConfigError(SaidError, ValueError):
     """An MSP's definition in the channel configuration cannot be used."""
 
 
@@ -176,7 +177,9 @@ class Msp:
             roots = _load_all(config.root_certs)
             intermediates = _load_all(config.intermediate_certs)
             if not roots:
-                raise MspConfigError(f"MSP {self.msp_id} has no root certificate")
+                raise MspConfigError(
+                    Text("MSP {msp_id} has no root certificate", msp_id=self.msp_id)
+                )
             plain = PathBuilder(roots, intermediates)
             self._roots = tuple(_sanitized(plain, ca) for ca in roots)
             self._intermediates = tuple(_sanitized(plain, ca) for ca in intermediates)
@@ -191,7 +194,9 @@ class Msp:
             self._admins = frozenset(self._admin(pem) for pem in config.admins)
             tls = _load_all(list(config.tls_root_certs) + list(config.tls_intermediate_certs))
         except (CertificateError, MspError) as error:
-            raise MspConfigError(f"MSP {self.msp_id}: {error}") from error
+            raise MspConfigError(
+                Text("MSP {msp_id}: {error}", msp_id=self.msp_id, error=error)
+            ) from error
         self.tls_certificates: frozenset[bytes] = frozenset(c.der for c in tls)
         """DER of the TLS roots and intermediates this organisation's nodes are certified by."""
 
@@ -211,21 +216,29 @@ class Msp:
         try:
             certificate = certificates.load(id_bytes)
         except CertificateError as error:
-            raise MalformedIdentityError(f"{self.msp_id}: {error}") from error
+            raise MalformedIdentityError(
+                Text("{msp_id}: {error}", msp_id=self.msp_id, error=error)
+            ) from error
         self._check_key(certificate)
         try:
             certificate = _sanitized(self._paths, certificate)
             path = _path(self._paths, certificate)
         except CertificateError as error:
-            raise UntrustedCertificateError(f"{self.msp_id}: {error}") from error
+            raise UntrustedCertificateError(
+                Text("{msp_id}: {error}", msp_id=self.msp_id, error=error)
+            ) from error
         if len(path) < 2:
-            raise UntrustedCertificateError(f"{self.msp_id}: a root CA cannot be an identity")
+            raise UntrustedCertificateError(
+                Text("{msp_id}: a root CA cannot be an identity", msp_id=self.msp_id)
+            )
         return Identity(self, path)
 
     def check(self, identity: Identity) -> None:
         """Check stage 2 of 3.2 for an identity of this MSP; ``MspError`` if it fails."""
         if identity.certificate.is_ca:
-            raise UntrustedCertificateError(f"{self.msp_id}: a CA certificate is no identity")
+            raise UntrustedCertificateError(
+                Text("{msp_id}: a CA certificate is no identity", msp_id=self.msp_id)
+            )
         self._check_against_path(identity.path)
         self._check_units(identity)
 
@@ -244,11 +257,14 @@ class Msp:
 
     def _check_parameters(self, config: msp_pb2.FabricMSPConfig) -> None:
         if not config.name:
-            raise MspConfigError("an MSP has no name")
+            raise MspConfigError(Text("an MSP has no name"))
         if config.crypto_config.signature_hash_family not in ("", "SHA2"):
             raise MspConfigError(
-                f"MSP {config.name} signs with {config.crypto_config.signature_hash_family}; "
-                "only SHA2 is supported"
+                Text(
+                    "MSP {name} signs with {signature_hash_family}; only SHA2 is supported",
+                    name=config.name,
+                    signature_hash_family=config.crypto_config.signature_hash_family,
+                )
             )
         certificates.identifier((), self.hash_function)
         for listed in (
@@ -264,7 +280,10 @@ class Msp:
         for ca in (*self._roots, *self._intermediates):
             if not ca.is_ca or ca.subject_key_id is None:
                 raise MspConfigError(
-                    f"a CA certificate of MSP {self.msp_id} lacks the CA mark or its key identifier"
+                    Text(
+                        "a CA certificate of MSP {msp_id} lacks the CA mark or its key identifier",
+                        msp_id=self.msp_id,
+                    )
                 )
             path = _path(self._paths, ca)
             if len(path) > 1:
@@ -277,7 +296,9 @@ class Msp:
             return OrganizationalUnit(unit.organizational_unit_identifier)
         certifier = _sanitized(self._paths, certificates.load(unit.certificate))
         if all(certifier.der != ca.der for ca in (*self._roots, *self._intermediates)):
-            raise MspConfigError(f"MSP {self.msp_id}: an OU's certifier is not one of its CAs")
+            raise MspConfigError(
+                Text("MSP {msp_id}: an OU's certifier is not one of its CAs", msp_id=self.msp_id)
+            )
         return OrganizationalUnit(
             unit.organizational_unit_identifier,
             self.certifiers_identifier(_path(self._paths, certifier)),
@@ -309,20 +330,30 @@ class Msp:
         if isinstance(key, ed25519.Ed25519PublicKey):
             if not self.ed25519_allowed:
                 raise MalformedIdentityError(
-                    f"{self.msp_id}: Ed25519 identities need channel capability V3_0"
+                    Text(
+                        "{msp_id}: Ed25519 identities need channel capability V3_0",
+                        msp_id=self.msp_id,
+                    )
                 )
             return
         if not isinstance(key, ec.EllipticCurvePublicKey):
-            raise MalformedIdentityError(f"{self.msp_id}: only ECDSA and Ed25519 keys can sign")
+            raise MalformedIdentityError(
+                Text("{msp_id}: only ECDSA and Ed25519 keys can sign", msp_id=self.msp_id)
+            )
         try:
             crypto.curve_order(key.curve)
         except crypto.CryptoError as error:
-            raise MalformedIdentityError(f"{self.msp_id}: {error}") from error
+            raise MalformedIdentityError(
+                Text("{msp_id}: {error}", msp_id=self.msp_id, error=error)
+            ) from error
 
     def _check_against_path(self, path: tuple[Certificate, ...]) -> None:
         if path[1].der in self._inner_nodes:
             raise UntrustedCertificateError(
-                f"{self.msp_id}: the issuer has issued another CA, so it cannot issue identities"
+                Text(
+                    "{msp_id}: the issuer has issued another CA, so it cannot issue identities",
+                    msp_id=self.msp_id,
+                )
             )
         self._check_revocation(path)
 
@@ -335,12 +366,16 @@ class Msp:
             if crl.get_revoked_certificate_by_serial_number(serial) is None:
                 continue
             if _crl_is_from(crl, issuer):
-                raise RevokedCertificateError(f"{self.msp_id}: the certificate has been revoked")
+                raise RevokedCertificateError(
+                    Text("{msp_id}: the certificate has been revoked", msp_id=self.msp_id)
+                )
 
     def _check_units(self, identity: Identity) -> None:
         units = identity.organizational_units
         if self._required_units and not any(unit in self._required_units for unit in units):
-            raise OrganizationalUnitError(f"{self.msp_id}: none of the required OUs is present")
+            raise OrganizationalUnitError(
+                Text("{msp_id}: none of the required OUs is present", msp_id=self.msp_id)
+            )
         if not self.node_ous_enabled:
             return
         by_name = {unit.name: unit for unit in self.node_ous.values()}
@@ -351,13 +386,22 @@ class Msp:
                 continue
             if node_ou.certifiers and node_ou.certifiers != unit.certifiers:
                 raise OrganizationalUnitError(
-                    f"{self.msp_id}: OU {unit.name} was issued under another CA than configured"
+                    Text(
+                        "{msp_id}: OU {name} was issued under another CA than configured",
+                        msp_id=self.msp_id,
+                        name=unit.name,
+                    )
                 )
             matched += 1
         if matched != 1:
             raise OrganizationalUnitError(
-                f"{self.msp_id}: the subject must carry exactly one of the OUs "
-                f"{', '.join(sorted(by_name))}; it carries {matched}"
+                Text(
+                    "{msp_id}: the subject must carry exactly one of the OUs {units}; it carries "
+                    "{matched}",
+                    msp_id=self.msp_id,
+                    units=", ".join(sorted(by_name)),
+                    matched=matched,
+                )
             )
 
     def _satisfies_one(self, identity: Identity, principal: common_pb2.MSPPrincipal) -> bool:
@@ -417,7 +461,9 @@ class MspManager:
         try:
             return self._msps[msp_id]
         except KeyError:
-            raise UnknownMspError(f"the channel has no MSP {msp_id[:100]!r}") from None
+            raise UnknownMspError(
+                Text("the channel has no MSP {msp_id}", msp_id=repr(msp_id[:100]))
+            ) from None
 
     def parse(self, serialized: bytes) -> Identity:
         """Return the identity in a SerializedIdentity after stage 1 of 3.2.
@@ -429,11 +475,15 @@ class MspManager:
         if known is not None:
             return known
         if len(serialized) > MAX_IDENTITY_BYTES:
-            raise MalformedIdentityError(f"an identity of {len(serialized)} bytes is too long")
+            raise MalformedIdentityError(
+                Text("an identity of {count} bytes is too long", count=len(serialized))
+            )
         try:
             message = msp_pb2.SerializedIdentity.FromString(serialized)
         except DecodeError as error:
-            raise MalformedIdentityError(f"not a serialized identity: {error}") from error
+            raise MalformedIdentityError(
+                Text("not a serialized identity: {error}", error=error)
+            ) from error
         identity = self.msp(message.mspid).parse(message.id_bytes)
         if len(self._cache) >= _CACHED_IDENTITIES:
             self._cache = {}  # replaced, not cleared: another thread may be reading it
@@ -458,13 +508,17 @@ def load_msp(config: bytes, *, ed25519_allowed: bool) -> Msp | None:
             return None
         inner = msp_pb2.FabricMSPConfig.FromString(outer.config)
     except DecodeError as error:
-        raise MspConfigError(f"an MSP definition cannot be read: {error}") from error
+        raise MspConfigError(
+            Text("an MSP definition cannot be read: {error}", error=error)
+        ) from error
     return Msp(inner, ed25519_allowed=ed25519_allowed)
 
 
 def _check_count(entries: int) -> None:
     if entries > MAX_CERTIFICATES:
-        raise MspConfigError(f"a list of {entries} entries in one MSP is too long")
+        raise MspConfigError(
+            Text("a list of {entries} entries in one MSP is too long", entries=entries)
+        )
 
 
 def _load_all(pems: Sequence[bytes]) -> list[Certificate]:
@@ -477,7 +531,7 @@ def _path(paths: PathBuilder, certificate: Certificate) -> tuple[Certificate, ..
     try:
         at = certificate.not_before + _ONE_SECOND
     except OverflowError as error:  # the last second X.509 can write
-        raise CertificateError("the certificate begins when time ends") from error
+        raise CertificateError(Text("the certificate begins when time ends")) from error
     return paths.only_path(certificate, at)
 
 
@@ -495,16 +549,20 @@ def _load_crl(raw: bytes) -> x509.CertificateRevocationList:
             return x509.load_pem_x509_crl(raw)
         return x509.load_der_x509_crl(raw)
     except crypto.UNREADABLE as error:
-        raise MspConfigError(f"a revocation list cannot be read: {error}") from error
+        raise MspConfigError(
+            Text("a revocation list cannot be read: {error}", error=error)
+        ) from error
 
 
 def _authority_key_id(crl: x509.CertificateRevocationList) -> bytes:
     try:
         found = crl.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier)
     except x509.ExtensionNotFound as error:
-        raise UntrustedCertificateError("a revocation list names no authority key") from error
+        raise UntrustedCertificateError(Text("a revocation list names no authority key")) from error
     except crypto.UNREADABLE as error:
-        raise UntrustedCertificateError(f"a revocation list cannot be read: {error}") from error
+        raise UntrustedCertificateError(
+            Text("a revocation list cannot be read: {error}", error=error)
+        ) from error
     return found.value.key_identifier or b""
 
 

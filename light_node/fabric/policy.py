@@ -14,12 +14,13 @@ from google.protobuf.message import DecodeError
 
 from light_node.fabric.msp import Identity, MspError, MspManager
 from light_node.fabric.pb import common_pb2, peer_pb2
+from light_node.i18n import SaidError, Text
 
 MAX_RULES = 10_000
 MAX_DEPTH = 64
 
 
-class PolicyError(ValueError):
+class PolicyError(SaidError, ValueError):
     """A policy cannot be read or evaluated: it rejects everything, and says why."""
 
 
@@ -113,13 +114,17 @@ class SignaturePolicy:
         try:
             return cls.from_message(common_pb2.SignaturePolicyEnvelope.FromString(value))
         except DecodeError as error:
-            raise PolicyError(f"a signature policy cannot be read: {error}") from error
+            raise PolicyError(
+                Text("a signature policy cannot be read: {error}", error=error)
+            ) from error
 
     @classmethod
     def from_message(cls, envelope: common_pb2.SignaturePolicyEnvelope) -> "SignaturePolicy":
         """Compile a ``SignaturePolicyEnvelope``; ``PolicyError`` if it is malformed."""
         if envelope.version != 0:
-            raise PolicyError(f"signature policy version {envelope.version} is unknown")
+            raise PolicyError(
+                Text("signature policy version {version} is unknown", version=envelope.version)
+            )
         budget = [MAX_RULES]
         return cls(_compile(envelope.rule, envelope.identities, budget, MAX_DEPTH))
 
@@ -132,18 +137,23 @@ def _compile(
 ) -> NOutOf | SignedBy:
     budget[0] -= 1
     if budget[0] < 0 or depth < 0:
-        raise PolicyError("a signature policy is too large")
+        raise PolicyError(Text("a signature policy is too large"))
     kind = rule.WhichOneof("Type")
     if kind == "signed_by":
         if not 0 <= rule.signed_by < len(principals):
-            raise PolicyError(f"a signature policy names principal {rule.signed_by}, not listed")
+            raise PolicyError(
+                Text(
+                    "a signature policy names principal {signed_by}, not listed",
+                    signed_by=rule.signed_by,
+                )
+            )
         return SignedBy(principals[rule.signed_by])
     if kind == "n_out_of":
         inner = rule.n_out_of
         return NOutOf(
             inner.n, tuple(_compile(r, principals, budget, depth - 1) for r in inner.rules)
         )
-    raise PolicyError("a signature policy has an empty rule")
+    raise PolicyError(Text("a signature policy has an empty rule"))
 
 
 # -- implicit meta policies ---------------------------------------------------------------------
@@ -167,7 +177,11 @@ class ImplicitMetaPolicy:
         anything, even nothing.
         """
         if not self.children:
-            raise PolicyError(f"no group has a policy {self.sub_policy!r} to count")
+            raise PolicyError(
+                Text(
+                    "no group has a policy {sub_policy} to count", sub_policy=repr(self.sub_policy)
+                )
+            )
         passed = 0
         for child in self.children:
             if child is not None and _passes(child, identities):
@@ -181,7 +195,7 @@ class ImplicitMetaPolicy:
 class RejectAll:
     """What stands for a policy that cannot be used; evaluating it raises its reason."""
 
-    reason: str
+    reason: Text
 
     def satisfied_by(self, identities: Sequence[Identity]) -> bool:
         """Raise ``PolicyError``."""
@@ -205,7 +219,7 @@ def meta_threshold(rule: int, children: int) -> int:
     for known, threshold in thresholds.items():
         if rule == known:
             return threshold
-    raise PolicyError(f"implicit meta rule {rule} is unknown")
+    raise PolicyError(Text("implicit meta rule {rule} is unknown", rule=rule))
 
 
 # -- the tree -----------------------------------------------------------------------------------
@@ -226,7 +240,7 @@ class PolicyGroup:
         ``PolicyError`` only when groups are nested without end.
         """
         if depth < 0:
-            raise PolicyError("configuration groups are nested too deeply")
+            raise PolicyError(Text("configuration groups are nested too deeply"))
         groups = {name: cls.from_group(child, depth - 1) for name, child in group.groups.items()}
         policies = {
             name: _compile_any(name, entry.policy, groups) for name, entry in group.policies.items()
@@ -240,14 +254,16 @@ class PolicyGroup:
         """
         names = path.split("/")
         if len(names) < 3 or names[0] or names[1] != "Channel":
-            raise PolicyError(f"{path[:200]!r} is no absolute policy path")
+            raise PolicyError(Text("{path} is no absolute policy path", path=repr(path[:200])))
         group = self
         for name in names[2:-1]:
             if name not in group.groups:
-                raise PolicyError(f"the channel has no group for policy {path[:200]}")
+                raise PolicyError(
+                    Text("the channel has no group for policy {path}", path=path[:200])
+                )
             group = group.groups[name]
         if names[-1] not in group.policies:
-            raise PolicyError(f"the channel has no policy {path[:200]}")
+            raise PolicyError(Text("the channel has no policy {path}", path=path[:200]))
         return group.policies[names[-1]]
 
 
@@ -260,9 +276,11 @@ def _compile_any(name: str, policy: common_pb2.Policy, groups: Mapping[str, Poli
             threshold = meta_threshold(meta.rule, len(groups))
             children = tuple(g.policies.get(meta.sub_policy) for g in groups.values())
             return ImplicitMetaPolicy(meta.sub_policy, threshold, children)
-        return RejectAll(f"policy {name[:100]} has the unknown type {policy.type}")
+        return RejectAll(
+            Text("policy {name} has the unknown type {type}", name=name[:100], type=policy.type)
+        )
     except (PolicyError, DecodeError) as error:
-        return RejectAll(f"policy {name[:100]}: {error}")
+        return RejectAll(Text("policy {name}: {error}", name=name[:100], error=error))
 
 
 def application_policy(value: bytes, root: PolicyGroup) -> Policy:
@@ -273,13 +291,15 @@ def application_policy(value: bytes, root: PolicyGroup) -> Policy:
     try:
         message = peer_pb2.ApplicationPolicy.FromString(value)
     except DecodeError as error:
-        raise PolicyError(f"an application policy cannot be read: {error}") from error
+        raise PolicyError(
+            Text("an application policy cannot be read: {error}", error=error)
+        ) from error
     kind = message.WhichOneof("Type")
     if kind == "signature_policy":
         return SignaturePolicy.from_message(message.signature_policy)
     if kind == "channel_config_policy_reference":
         return root.find(message.channel_config_policy_reference)
-    raise PolicyError("an application policy is empty")
+    raise PolicyError(Text("an application policy is empty"))
 
 
 # -- quorum -------------------------------------------------------------------------------------
@@ -288,7 +308,7 @@ def application_policy(value: bytes, root: PolicyGroup) -> Policy:
 def bft_quorum(consenters: int) -> int:
     """Return Q = ⌈(n+f+1)/2⌉ with f = ⌊(n−1)/3⌋: signatures a BFT block needs (section 2.4)."""
     if consenters < 1:
-        raise PolicyError("a BFT channel has no consenters")
+        raise PolicyError(Text("a BFT channel has no consenters"))
     faulty = (consenters - 1) // 3
     return (consenters + faulty + 2) // 2
 

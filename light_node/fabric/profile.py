@@ -19,6 +19,7 @@ from light_node import jsonio
 from light_node.clock import REAL_TIME, MarketTime
 from light_node.fabric.crypto import CryptoError, load_certificates
 from light_node.files import write_atomically
+from light_node.i18n import Text, os_reason
 
 VERSION = 1
 MAX_PROFILE_BYTES = 64 * 1024 * 1024
@@ -112,7 +113,13 @@ class NetworkProfile:
             if organization.msp_id == msp_id:
                 return organization
         known = ", ".join(o.msp_id for o in self.organizations)
-        raise ProfileError(f"the network has no organisation '{msp_id}', only {known}")
+        raise ProfileError(
+            Text(
+                "the network has no organisation '{msp_id}', only {known}",
+                msp_id=msp_id,
+                known=known,
+            )
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form, which :meth:`from_json` reads."""
@@ -153,7 +160,7 @@ class NetworkProfile:
         except ProfileError:
             raise
         except jsonio.JsonError as error:
-            raise ProfileError(f"network profile: {error}") from error
+            raise ProfileError(Text("network profile: {error}", error=error)) from error
 
     @classmethod
     def load(cls, path: Path) -> "NetworkProfile":
@@ -163,15 +170,19 @@ class NetworkProfile:
                 raw = file.read(MAX_PROFILE_BYTES + 1)
         except OSError as error:
             raise ProfileError(
-                f"cannot read the network profile {path}: {error.strerror}; "
-                "start the network or import its profile"
+                Text(
+                    "cannot read the network profile {path}: {why}; start the network or "
+                    "import its profile",
+                    path=path,
+                    why=os_reason(error),
+                )
             ) from error
         if len(raw) > MAX_PROFILE_BYTES:
-            raise ProfileError(f"{path} is too large to be a network profile")
+            raise ProfileError(Text("{path} is too large to be a network profile", path=path))
         try:
             return cls.from_json(jsonio.strict_loads(raw))
         except jsonio.JsonError as error:
-            raise ProfileError(f"{path}: {error}") from error
+            raise ProfileError(Text("{path}: {error}", path=path, error=error)) from error
 
     def save(self, path: Path) -> None:
         """Write the profile to ``path``: the whole new file or the old one, never half of each.
@@ -197,24 +208,34 @@ def _organization_json(organization: Organization) -> dict[str, Any]:
 def _read_profile(value: Any) -> NetworkProfile:
     fields = _fields(
         value,
-        "the network profile",
+        Text("the network profile"),
         "version name channel chaincode organizations orderers trust_root market_time registrars",
         optional="market_time registrars",
     )
     if jsonio.integer(fields, "version") != VERSION:
         raise ProfileError(
-            f"the network profile is of version {fields['version']}; this program reads version "
-            f"{VERSION}: update the program or export the profile again"
+            Text(
+                "the network profile is of version {version}; this program reads version "
+                "{ours}: update the program or export the profile again",
+                version=fields["version"],
+                ours=VERSION,
+            )
         )
-    channel = _matching(fields, "channel", _CHANNEL, "a channel name")
+    channel = _matching(fields, "channel", _CHANNEL, Text("a channel name"))
     organizations = tuple(_organization(item) for item in _items(fields, "organizations"))
     if not organizations:
-        raise ProfileError("the network profile names no organisation")
-    _distinct((o.msp_id for o in organizations), "organisation")
-    _distinct((p.name for o in organizations for p in o.peers), "peer")
+        raise ProfileError(Text("the network profile names no organisation"))
+    _distinct((o.msp_id for o in organizations), Text("organisation"))
+    _distinct((p.name for o in organizations for p in o.peers), Text("peer"))
     trust_root = _trust_root(jsonio.required(fields, "trust_root"))
     if trust_root.channel != channel:
-        raise ProfileError(f"the trust root is for channel '{trust_root.channel}', not '{channel}'")
+        raise ProfileError(
+            Text(
+                "the trust root is for channel '{channel}', not '{expected}'",
+                channel=trust_root.channel,
+                expected=channel,
+            )
+        )
     registrars = fields.get("registrars")
     return NetworkProfile(
         name=jsonio.string(fields, "name", max_length=200),
@@ -231,7 +252,7 @@ def _read_profile(value: Any) -> NetworkProfile:
 
 
 def _organization(value: Any) -> Organization:
-    fields = _fields(value, "an organisation", "msp_id peers ca", optional="ca")
+    fields = _fields(value, Text("an organisation"), "msp_id peers ca", optional="ca")
     ca = fields.get("ca")
     return Organization(
         msp_id=jsonio.string(fields, "msp_id", max_length=200),
@@ -241,7 +262,7 @@ def _organization(value: Any) -> Organization:
 
 
 def _peer(value: Any) -> PeerEndpoint:
-    fields = _fields(value, "a peer", "name address tls_root_pem")
+    fields = _fields(value, Text("a peer"), "name address tls_root_pem")
     return PeerEndpoint(
         name=jsonio.string(fields, "name", max_length=200),
         address=_address(fields),
@@ -250,16 +271,19 @@ def _peer(value: Any) -> PeerEndpoint:
 
 
 def _ca(value: Any) -> CaEndpoint:
-    fields = _fields(value, "a CA", "url name tls_root_pem")
+    fields = _fields(value, Text("a CA"), "url name tls_root_pem")
     url = jsonio.string(fields, "url")
     if not url.startswith("https://"):
-        raise ProfileError(f"the CA's url must start with https://, not '{url[:20]}'")
+        raise ProfileError(Text("the CA's url must start with https://, not '{url}'", url=url[:20]))
     return CaEndpoint(url, jsonio.string(fields, "name", max_length=200), _pem(fields))
 
 
 def _orderer(value: Any) -> OrdererEndpoint:
     fields = _fields(
-        value, "an orderer", "msp_id address tls_root_pem consenter_id", optional="consenter_id"
+        value,
+        Text("an orderer"),
+        "msp_id address tls_root_pem consenter_id",
+        optional="consenter_id",
     )
     number = fields.get("consenter_id")
     return OrdererEndpoint(
@@ -279,21 +303,21 @@ def _trust_root(value: Any) -> TrustRoot:
             jsonio.string(fields, "config_block", max_length=MAX_PROFILE_BYTES), validate=True
         )
     except (binascii.Error, ValueError) as error:
-        raise ProfileError('"config_block" is not base64') from error
+        raise ProfileError(Text('"config_block" is not base64')) from error
     obtained, expires = _time(fields, "obtained"), _time(fields, "expires")
     if expires <= obtained:
-        raise ProfileError('the trust root "expires" before it was "obtained"')
+        raise ProfileError(Text('the trust root "expires" before it was "obtained"'))
     return TrustRoot(
-        channel=_matching(fields, "channel", _CHANNEL, "a channel name"),
+        channel=_matching(fields, "channel", _CHANNEL, Text("a channel name")),
         config_block=block,
-        hash=_matching(fields, "hash", _HASH, "64 lower-case hex digits"),
+        hash=_matching(fields, "hash", _HASH, Text("64 lower-case hex digits")),
         obtained=obtained,
         expires=expires,
     )
 
 
 def _registrar(value: Any) -> Registrar:
-    fields = _fields(value, "a registrar", "msp_id id secret")
+    fields = _fields(value, Text("a registrar"), "msp_id id secret")
     return Registrar(
         jsonio.string(fields, "msp_id", max_length=200),
         jsonio.string(fields, "id", max_length=200),
@@ -306,24 +330,28 @@ def _fields(value: Any, what: str, names: str, *, optional: str = "") -> dict[st
     known = names.split()
     for name in fields:
         if name not in known:
-            raise ProfileError(f'{what} has an unknown field "{name[:64]}"')
+            raise ProfileError(
+                Text('{what} has an unknown field "{name}"', what=what, name=name[:64])
+            )
     for name in known:
         if name not in fields and name not in optional.split():
-            raise ProfileError(f'{what} lacks the field "{name}"')
+            raise ProfileError(Text('{what} lacks the field "{name}"', what=what, name=name))
     return fields
 
 
 def _items(fields: Mapping[str, Any], name: str) -> list[Any]:
     items = jsonio.array(fields, name)
     if len(items) > _MAX_ENTRIES:
-        raise ProfileError(f'"{name}" has more than {_MAX_ENTRIES} entries')
+        raise ProfileError(
+            Text('"{name}" has more than {most} entries', name=name, most=_MAX_ENTRIES)
+        )
     return items
 
 
 def _matching(fields: Mapping[str, Any], name: str, form: re.Pattern[str], what: str) -> str:
     text = jsonio.string(fields, name)
     if not form.match(text):
-        raise ProfileError(f'"{name}" must be {what}')
+        raise ProfileError(Text('"{name}" must be {what}', name=name, what=what))
     return text
 
 
@@ -331,7 +359,7 @@ def _address(fields: Mapping[str, Any]) -> str:
     text = jsonio.string(fields, "address", max_length=300)
     match = _ADDRESS.match(text)
     if not match or not 0 < int(match[2]) < 65536:
-        raise ProfileError(f'"address" must be host:port, not "{text[:100]}"')
+        raise ProfileError(Text('"address" must be host:port, not "{text}"', text=text[:100]))
     return text
 
 
@@ -340,7 +368,7 @@ def _pem(fields: Mapping[str, Any]) -> str:
     try:
         load_certificates(text.encode())
     except CryptoError as error:
-        raise ProfileError('"tls_root_pem" holds no certificate in PEM') from error
+        raise ProfileError(Text('"tls_root_pem" holds no certificate in PEM')) from error
     return text
 
 
@@ -349,9 +377,11 @@ def _time(fields: Mapping[str, Any], name: str) -> datetime:
     try:
         time = datetime.fromisoformat(text)
     except ValueError as error:
-        raise ProfileError(f'"{name}" is no ISO 8601 time') from error
+        raise ProfileError(Text('"{name}" is no ISO 8601 time', name=name)) from error
     if time.tzinfo is None:
-        raise ProfileError(f'"{name}" needs an offset, like 2026-06-21T00:00:00+00:00')
+        raise ProfileError(
+            Text('"{name}" needs an offset, like 2026-06-21T00:00:00+00:00', name=name)
+        )
     return time
 
 
@@ -359,5 +389,7 @@ def _distinct(names: Iterable[str], what: str) -> None:
     seen: set[str] = set()
     for name in names:
         if name in seen:
-            raise ProfileError(f"the network profile names the {what} '{name}' twice")
+            raise ProfileError(
+                Text("the network profile names the {what} '{name}' twice", what=what, name=name)
+            )
         seen.add(name)

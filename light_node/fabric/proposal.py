@@ -14,6 +14,7 @@ from light_node.fabric.crypto import sha256
 from light_node.fabric.errors import MalformedMessage
 from light_node.fabric.identity import SigningIdentity
 from light_node.fabric.pb import common_pb2, peer_pb2
+from light_node.i18n import Text
 
 NONCE_BYTES = 24
 _TRANSACTION_ID = re.compile(r"[0-9a-f]{64}\Z")
@@ -160,7 +161,7 @@ def origin_of(signed: peer_pb2.SignedProposal) -> Origin:
         channel_header = common_pb2.ChannelHeader.FromString(header.channel_header)
         creator = common_pb2.SignatureHeader.FromString(header.signature_header).creator
     except DecodeError as error:
-        raise MalformedMessage("the proposal is no protobuf message Fabric knows") from error
+        raise MalformedMessage(Text("the proposal is no protobuf message Fabric knows")) from error
     return Origin(channel_header.tx_id, creator, to_datetime(channel_header))
 
 
@@ -174,21 +175,25 @@ def open_proposal(signed: peer_pb2.SignedProposal) -> OpenedProposal:
     opened = unpack_proposal(signed)
     header = common_pb2.ChannelHeader.FromString(opened.channel_header)
     if header.type != common_pb2.ENDORSER_TRANSACTION:
-        raise MalformedMessage(f"invalid header type {header.type}")
+        raise MalformedMessage(Text("invalid header type {type}", type=header.type))
     if header.epoch:
-        raise MalformedMessage("epoch is non-zero")
+        raise MalformedMessage(Text("epoch is non-zero"))
     if not opened.nonce:
-        raise MalformedMessage("nonce is empty")
+        raise MalformedMessage(Text("nonce is empty"))
     if not opened.creator:
-        raise MalformedMessage("creator is empty")
+        raise MalformedMessage(Text("creator is empty"))
     expected = transaction_id(opened.nonce, opened.creator)
     if opened.transaction_id != expected:
         raise MalformedMessage(
-            f"incorrectly computed txid '{opened.transaction_id[:100]}' -- expected '{expected}'"
+            Text(
+                "incorrectly computed txid '{transaction_id}' -- expected '{expected}'",
+                transaction_id=opened.transaction_id[:100],
+                expected=expected,
+            )
         )
     extension = peer_pb2.ChaincodeHeaderExtension.FromString(header.extension)
     if extension.chaincode_id.name != opened.chaincode:
-        raise MalformedMessage("the proposal's header and payload name different chaincodes")
+        raise MalformedMessage(Text("the proposal's header and payload name different chaincodes"))
     return opened
 
 
@@ -206,10 +211,13 @@ def unpack_proposal(signed: peer_pb2.SignedProposal) -> OpenedProposal:
         payload = peer_pb2.ChaincodeProposalPayload.FromString(proposal.payload)
         spec = peer_pb2.ChaincodeInvocationSpec.FromString(payload.input).chaincode_spec
     except DecodeError as error:
-        raise MalformedMessage("the proposal is no protobuf message Fabric knows") from error
+        raise MalformedMessage(Text("the proposal is no protobuf message Fabric knows")) from error
     if not spec.chaincode_id.name:
         raise MalformedMessage(
-            f"no chaincode name is provided, channel id [{channel_header.channel_id[:250]}]"
+            Text(
+                "no chaincode name is provided, channel id [{channel_id}]",
+                channel_id=channel_header.channel_id[:250],
+            )
         )
     public = public_payload(payload.input)
     return OpenedProposal(
@@ -239,8 +247,8 @@ def to_datetime(header: common_pb2.ChannelHeader) -> datetime:
     """Return the header's timestamp, aware UTC; ``MalformedMessage`` if missing or out of range."""
     stamp = header.timestamp
     if not header.HasField("timestamp") or not 0 <= stamp.nanos < 1_000_000_000:
-        raise MalformedMessage("the channel header has no valid timestamp")
+        raise MalformedMessage(Text("the channel header has no valid timestamp"))
     try:
         return _EPOCH + timedelta(seconds=stamp.seconds, microseconds=stamp.nanos // 1000)
     except OverflowError as error:
-        raise MalformedMessage("the channel header's timestamp is out of range") from error
+        raise MalformedMessage(Text("the channel header's timestamp is out of range")) from error

@@ -22,6 +22,7 @@ from light_node.fabric.proposal import (
     to_datetime,
     transaction_id,
 )
+from light_node.i18n import Text, told
 
 M = TypeVar("M", bound=Message)
 
@@ -126,7 +127,9 @@ class EnvelopeHeader:
     @property
     def timestamp(self) -> datetime:
         """When the client says it proposed this (aware UTC); ``MalformedMessage`` if unreadable."""
-        return to_datetime(_read(common_pb2.ChannelHeader, self.channel_header, "channel header"))
+        return to_datetime(
+            _read(common_pb2.ChannelHeader, self.channel_header, Text("channel header"))
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,12 +218,14 @@ Expectation = Callable[[Action], None]
 def parse_header(envelope: bytes, *, max_bytes: int = MAX_ENVELOPE_BYTES) -> EnvelopeHeader:
     """Read the headers of a serialized common.Envelope; ``MalformedMessage`` if it is none."""
     if len(envelope) > max_bytes:
-        raise MalformedMessage(f"the envelope is larger than {max_bytes} bytes")
-    outer = _read(common_pb2.Envelope, envelope, "envelope")
-    payload = _read(common_pb2.Payload, outer.payload, "payload")
-    channel = _read(common_pb2.ChannelHeader, payload.header.channel_header, "channel header")
+        raise MalformedMessage(
+            Text("the envelope is larger than {max_bytes} bytes", max_bytes=max_bytes)
+        )
+    outer = _read(common_pb2.Envelope, envelope, Text("envelope"))
+    payload = _read(common_pb2.Payload, outer.payload, Text("payload"))
+    channel = _read(common_pb2.ChannelHeader, payload.header.channel_header, Text("channel header"))
     signature = _read(
-        common_pb2.SignatureHeader, payload.header.signature_header, "signature header"
+        common_pb2.SignatureHeader, payload.header.signature_header, Text("signature header")
     )
     return EnvelopeHeader(
         type=channel.type,
@@ -243,12 +248,16 @@ def parse_transaction(envelope: bytes, *, max_bytes: int = MAX_ENVELOPE_BYTES) -
     """
     header = parse_header(envelope, max_bytes=max_bytes)
     if header.type != common_pb2.ENDORSER_TRANSACTION:
-        raise MalformedMessage(f"the envelope is of type {header.type}, not a transaction")
-    transaction = _read(peer_pb2.Transaction, header.data, "transaction")
+        raise MalformedMessage(
+            Text("the envelope is of type {type}, not a transaction", type=header.type)
+        )
+    transaction = _read(peer_pb2.Transaction, header.data, Text("transaction"))
     if len(transaction.actions) != 1:
-        raise MalformedMessage(f"the transaction has {len(transaction.actions)} actions, not one")
+        raise MalformedMessage(
+            Text("the transaction has {count} actions, not one", count=len(transaction.actions))
+        )
     outer = transaction.actions[0]
-    inner = _read(peer_pb2.ChaincodeActionPayload, outer.payload, "action")
+    inner = _read(peer_pb2.ChaincodeActionPayload, outer.payload, Text("action"))
     chaincode, args = _parse_invocation(inner.chaincode_proposal_payload)
     return ParsedTransaction(
         header=header,
@@ -267,11 +276,11 @@ def parse_action(response_payload: bytes) -> Action:
 
     ``MalformedMessage`` if any layer cannot be read or names a namespace twice.
     """
-    outer = _read(peer_pb2.ProposalResponsePayload, response_payload, "proposal response")
-    action = _read(peer_pb2.ChaincodeAction, outer.extension, "chaincode action")
+    outer = _read(peer_pb2.ProposalResponsePayload, response_payload, Text("proposal response"))
+    action = _read(peer_pb2.ChaincodeAction, outer.extension, Text("chaincode action"))
     event = None
     if action.events:
-        raw = _read(peer_pb2.ChaincodeEvent, action.events, "chaincode event")
+        raw = _read(peer_pb2.ChaincodeEvent, action.events, Text("chaincode event"))
         event = ChaincodeEvent(raw.chaincode_id, raw.tx_id, raw.event_name, raw.payload)
     return Action(
         proposal_hash=outer.proposal_hash,
@@ -285,24 +294,24 @@ def parse_action(response_payload: bytes) -> Action:
 
 def parse_rwset(results: bytes) -> tuple[NamespaceRwset, ...]:
     """Decode a serialized TxReadWriteSet; ``MalformedMessage`` if that is impossible."""
-    outer = _read(rwset_pb2.TxReadWriteSet, results, "read-write set")
+    outer = _read(rwset_pb2.TxReadWriteSet, results, Text("read-write set"))
     if outer.data_model != rwset_pb2.TxReadWriteSet.KV:
-        raise MalformedMessage("the read-write set is of an unknown data model")
+        raise MalformedMessage(Text("the read-write set is of an unknown data model"))
     names = [entry.namespace for entry in outer.ns_rwset]
     if len(names) > MAX_NAMESPACES or len(set(names)) != len(names):
-        raise MalformedMessage("the read-write set names too many namespaces or one twice")
+        raise MalformedMessage(Text("the read-write set names too many namespaces or one twice"))
     return tuple(_parse_namespace(entry) for entry in outer.ns_rwset)
 
 
 def _parse_namespace(entry: rwset_pb2.NsReadWriteSet) -> NamespaceRwset:
     return NamespaceRwset(
         namespace=entry.namespace,
-        kv=_read(kvrwset_pb2.KVRWSet, entry.rwset, "read-write set"),
+        kv=_read(kvrwset_pb2.KVRWSet, entry.rwset, Text("read-write set")),
         collections=tuple(
             CollectionRwset(
                 name=collection.collection_name,
                 hashed=_read(
-                    kvrwset_pb2.HashedRWSet, collection.hashed_rwset, "hashed read-write set"
+                    kvrwset_pb2.HashedRWSet, collection.hashed_rwset, Text("hashed read-write set")
                 ),
                 pvt_rwset_hash=collection.pvt_rwset_hash,
             )
@@ -312,14 +321,21 @@ def _parse_namespace(entry: rwset_pb2.NsReadWriteSet) -> NamespaceRwset:
 
 
 def _parse_invocation(payload: bytes) -> tuple[str, tuple[bytes, ...]]:
-    proposal = _read(peer_pb2.ChaincodeProposalPayload, payload, "proposal payload")
-    spec = _read(peer_pb2.ChaincodeInvocationSpec, proposal.input, "invocation").chaincode_spec
+    proposal = _read(peer_pb2.ChaincodeProposalPayload, payload, Text("proposal payload"))
+    spec = _read(
+        peer_pb2.ChaincodeInvocationSpec, proposal.input, Text("invocation")
+    ).chaincode_spec
     return spec.chaincode_id.name, tuple(spec.input.args)
 
 
 def _endorsements(action: peer_pb2.ChaincodeEndorsedAction) -> tuple[Endorsement, ...]:
     if len(action.endorsements) > MAX_ENDORSEMENTS:
-        raise MalformedMessage(f"the transaction has more than {MAX_ENDORSEMENTS} endorsements")
+        raise MalformedMessage(
+            Text(
+                "the transaction has more than {most} endorsements",
+                most=MAX_ENDORSEMENTS,
+            )
+        )
     return tuple(Endorsement(e.endorser, e.signature) for e in action.endorsements)
 
 
@@ -327,7 +343,9 @@ def _read(kind: type[M], data: bytes, what: str) -> M:
     try:
         return kind.FromString(data)
     except DecodeError as error:
-        raise MalformedMessage(f"the {what} is no protobuf message Fabric knows") from error
+        raise MalformedMessage(
+            Text("the {what} is no protobuf message Fabric knows", what=what)
+        ) from error
 
 
 # -- checking what a gateway prepared -----------------------------------------------------------
@@ -351,7 +369,7 @@ def check_prepared(
         error.transaction_id = proposal.transaction_id
         raise
     except MalformedMessage as error:
-        raise UntrustedResponse(1, str(error), transaction_id=proposal.transaction_id) from error
+        raise UntrustedResponse(1, told(error), transaction_id=proposal.transaction_id) from error
 
 
 def _check_prepared(
@@ -361,15 +379,15 @@ def _check_prepared(
     expect: Expectation | None,
 ) -> CheckedTransaction:
     if len(envelope.payload) > MAX_ENVELOPE_BYTES:
-        raise UntrustedResponse(1, "it is too large")
+        raise UntrustedResponse(1, Text("it is too large"))
     inner = _check_headers(envelope.payload, proposal)
     sent = public_payload(proposal.input)
     if inner.chaincode_proposal_payload != sent:
-        raise UntrustedResponse(2, "it calls the chaincode with other arguments")
+        raise UntrustedResponse(2, Text("it calls the chaincode with other arguments"))
     response_payload = inner.action.proposal_response_payload
     action = parse_action(response_payload)
     if action.proposal_hash != proposal.proposal_hash:
-        raise UntrustedResponse(3, "the endorsements are for another proposal")
+        raise UntrustedResponse(3, Text("the endorsements are for another proposal"))
     _check_action(action, proposal)
     endorsements = _endorsements(inner.action)
     rebuilt = prepared_payload(
@@ -377,7 +395,7 @@ def _check_prepared(
     )
     # One comparison excludes every way of hiding something in a field nobody looks at.
     if rebuilt != envelope.payload:
-        raise UntrustedResponse(1, "it holds more than the proposal and its endorsements")
+        raise UntrustedResponse(1, Text("it holds more than the proposal and its endorsements"))
     if expect is None:
         writes_own_namespace_only(action)
     else:
@@ -387,29 +405,33 @@ def _check_prepared(
 
 
 def _check_headers(payload: bytes, proposal: Proposal) -> peer_pb2.ChaincodeActionPayload:
-    outer = _read(common_pb2.Payload, payload, "payload")
+    outer = _read(common_pb2.Payload, payload, Text("payload"))
     if outer.header.channel_header != proposal.channel_header:
-        raise UntrustedResponse(1, "its channel header is not the one proposed")
+        raise UntrustedResponse(1, Text("its channel header is not the one proposed"))
     if outer.header.signature_header != proposal.signature_header:
-        raise UntrustedResponse(1, "its signature header is not the one proposed")
-    transaction = _read(peer_pb2.Transaction, outer.data, "transaction")
+        raise UntrustedResponse(1, Text("its signature header is not the one proposed"))
+    transaction = _read(peer_pb2.Transaction, outer.data, Text("transaction"))
     if len(transaction.actions) != 1:
-        raise UntrustedResponse(1, f"it has {len(transaction.actions)} actions instead of one")
+        raise UntrustedResponse(
+            1, Text("it has {count} actions instead of one", count=len(transaction.actions))
+        )
     if transaction.actions[0].header != proposal.signature_header:
-        raise UntrustedResponse(1, "its action's header is not the one proposed")
-    return _read(peer_pb2.ChaincodeActionPayload, transaction.actions[0].payload, "action")
+        raise UntrustedResponse(1, Text("its action's header is not the one proposed"))
+    return _read(peer_pb2.ChaincodeActionPayload, transaction.actions[0].payload, Text("action"))
 
 
 def _check_action(action: Action, proposal: Proposal) -> None:
     if action.chaincode != proposal.chaincode:
-        raise UntrustedResponse(4, "another chaincode answered than the one called")
+        raise UntrustedResponse(4, Text("another chaincode answered than the one called"))
     if not 200 <= action.response.status < 400:
-        raise UntrustedResponse(4, f"the chaincode's status is {action.response.status}")
+        raise UntrustedResponse(
+            4, Text("the chaincode's status is {status}", status=action.response.status)
+        )
     event = action.event
     if event is not None and (
         event.chaincode != proposal.chaincode or event.transaction_id != proposal.transaction_id
     ):
-        raise UntrustedResponse(4, "its event is of another chaincode or transaction")
+        raise UntrustedResponse(4, Text("its event is of another chaincode or transaction"))
 
 
 def writes_own_namespace_only(action: Action) -> None:
@@ -421,9 +443,9 @@ def writes_own_namespace_only(action: Action) -> None:
         if rwset.namespace == action.chaincode:
             continue
         if rwset.writes_anything:
-            raise UntrustedResponse(5, "it writes to another chaincode's state")
+            raise UntrustedResponse(5, Text("it writes to another chaincode's state"))
         if rwset.namespace not in READABLE_NAMESPACES:
-            raise UntrustedResponse(5, "it reads another chaincode's state")
+            raise UntrustedResponse(5, Text("it reads another chaincode's state"))
 
 
 # -- putting together ---------------------------------------------------------------------------
@@ -491,7 +513,7 @@ def sign_payload(identity: SigningIdentity, payload: bytes) -> common_pb2.Envelo
 
 def read_envelope(envelope: bytes) -> common_pb2.Envelope:
     """Read a serialized common.Envelope, as kept in an outbox; ``MalformedMessage`` if damaged."""
-    outer = _read(common_pb2.Envelope, envelope, "envelope")
+    outer = _read(common_pb2.Envelope, envelope, Text("envelope"))
     if not outer.payload or not outer.signature:
-        raise MalformedMessage("the stored envelope has no payload or no signature")
+        raise MalformedMessage(Text("the stored envelope has no payload or no signature"))
     return outer

@@ -10,6 +10,7 @@ from light_node.contract.chaincodes import KV, MARKET
 from light_node.devnet.layout import Layout, Node, free_ports, join_address
 from light_node.fabricnet.errors import FabricNetError
 from light_node.files import write_atomically
+from light_node.i18n import Text
 
 FILE_NAME = "network.json"
 _VERSION = 1
@@ -112,7 +113,7 @@ def url(host: str, port: int, path: str = "") -> str:
 
 
 def _read(value: Any) -> Plan:
-    fields = jsonio.mapping(value, "the plan")
+    fields = jsonio.mapping(value, Text("the plan"))
     if jsonio.integer(fields, "version") != _VERSION:
         raise ValueError(f"it is of version {fields['version']}, this program reads {_VERSION}")
     return Plan(

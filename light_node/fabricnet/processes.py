@@ -18,6 +18,7 @@ from pathlib import Path
 from light_node import jsonio
 from light_node.fabricnet.errors import FabricNetError, NotReady
 from light_node.files import write_atomically
+from light_node.i18n import Text
 
 _POLL_S = 0.1
 _STOP_S = 20.0
@@ -47,7 +48,7 @@ class Processes:
         """Return the id of the running process ``name``, None if it does not run."""
         try:
             fields = jsonio.mapping(
-                jsonio.strict_loads((self._run / f"{name}.json").read_bytes()), "a record"
+                jsonio.strict_loads((self._run / f"{name}.json").read_bytes()), Text("a record")
             )
             pid, began = jsonio.integer(fields, "pid"), jsonio.string(fields, "began")
         except (OSError, jsonio.JsonError):

@@ -14,6 +14,7 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from light_node import jsonio
+from light_node.i18n import Text
 from light_node.market.errors import InvalidBounds
 from light_node.market.quotes import PriceBounds
 from light_node.market.slots import Slot
@@ -48,32 +49,42 @@ DEFAULT = Tariff(ZoneInfo("UTC"), ((time(0), PriceBounds(PriceTick(3_800), Price
 def read(value: Any) -> Tariff:
     """Read a tariff file's JSON; ``TariffError`` names what is wrong."""
     try:
-        fields = jsonio.mapping(value, "a tariff")
+        fields = jsonio.mapping(value, Text("a tariff"))
         name = jsonio.string(fields, "time_zone", max_length=64)
         bands = tuple(_band(item) for item in jsonio.array(fields, "bands"))
         unknown = sorted(fields.keys() - {"time_zone", "bands"})
     except jsonio.JsonError as error:
-        raise TariffError(f"tariff: {error}") from error
+        raise TariffError(Text("tariff: {error}", error=error)) from error
     if unknown:
-        raise TariffError(f'tariff: unknown field "{unknown[0]}"; fields are time_zone, bands')
+        raise TariffError(
+            Text(
+                'tariff: unknown field "{unknown}"; fields are time_zone, bands', unknown=unknown[0]
+            )
+        )
     if not 1 <= len(bands) <= MAX_BANDS:
-        raise TariffError(f"tariff: 1 to {MAX_BANDS} bands are needed")
+        raise TariffError(Text("tariff: 1 to {most} bands are needed", most=MAX_BANDS))
     begins = [band[0] for band in bands]
     if begins != sorted(set(begins)):
-        raise TariffError('tariff: the bands must ascend by "from", each time once')
+        raise TariffError(Text('tariff: the bands must ascend by "from", each time once'))
     try:
         return Tariff(ZoneInfo(name), bands)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise TariffError(f'tariff: no time zone "{name}"; they look like Asia/Shanghai') from error
+        raise TariffError(
+            Text('tariff: no time zone "{name}"; they look like Asia/Shanghai', name=name)
+        ) from error
 
 
 def _band(value: Any) -> tuple[time, PriceBounds]:
-    fields = jsonio.mapping(value, "a band")
+    fields = jsonio.mapping(value, Text("a band"))
     begins = jsonio.string(fields, "from", max_length=5)
     floor, cap = jsonio.integer(fields, "floor"), jsonio.integer(fields, "cap")
     try:
         return time.fromisoformat(begins), PriceBounds(PriceTick(floor), PriceTick(cap))
     except InvalidBounds as error:
-        raise TariffError(f"tariff: the band from {begins}: {error}") from error
+        raise TariffError(
+            Text("tariff: the band from {begins}: {error}", begins=begins, error=error)
+        ) from error
     except ValueError as error:
-        raise TariffError(f'tariff: "from" must be a time like 07:00, not "{begins}"') from error
+        raise TariffError(
+            Text('tariff: "from" must be a time like 07:00, not "{begins}"', begins=begins)
+        ) from error

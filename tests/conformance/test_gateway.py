@@ -92,7 +92,7 @@ def test_chaincode_refusals(network: Network, peer: grpc.Channel, gateway: Gatew
         with pytest.raises(ContractRefused) as caught:
             call("kv", "fail", "409", "ROUND_CLOSED: too late")
         assert (caught.value.status, caught.value.code) == (409, "ROUND_CLOSED")
-        assert caught.value.text == "too late"
+        assert caught.value.foreign == "too late"
 
 
 @pytest.mark.parametrize("status", ["200", "399", "400", "499", "500", "999"])

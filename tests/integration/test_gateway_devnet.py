@@ -91,7 +91,7 @@ def test_refusals_and_disagreement(gateway: Gateway) -> None:
         with pytest.raises(ContractRefused) as caught:
             call("kv", "fail", "409", "ROUND_CLOSED: too late")
         assert (caught.value.status, caught.value.code) == (409, "ROUND_CLOSED")
-        assert caught.value.text == "too late"
+        assert caught.value.foreign == "too late"
     with pytest.raises(EndorsersDisagree):
         gateway.endorse("kv", "dice", "gw-dice")
     with pytest.raises(EndorseError):

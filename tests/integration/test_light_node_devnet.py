@@ -136,7 +136,7 @@ def test_status_tells_of_the_node_that_is_running(
     finally:
         server.close()
     said = capsys.readouterr().out
-    assert "A light node is running on this folder: verified 7 of 100 blocks (7.0 %)." in said
+    assert "A light node is running on this folder. verified 7 of 100 blocks (7.0 %)" in said
     assert cli.main(["status", "--offline", *options]) == 0
     assert "is running" not in capsys.readouterr().out
 

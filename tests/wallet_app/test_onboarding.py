@@ -4,14 +4,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
-from requests.exceptions import ConnectionError as NetworkError
-from requests.exceptions import SSLError
 
 from light_node.chain.errors import TrustRootExpired, TrustRootMismatch
 from light_node.fabric.errors import CaAuthenticationFailed, CaNotFound, CaUnavailable
 from light_node.fabric.profile import ProfileError
 from wallet_app import i18n, onboarding
-from wallet_app.keys.store import KeyNotFound, KeyPlace, KeyringUnavailable, KeyState
+from wallet_app.keys.store import KeyPlace, KeyringUnavailable, KeyState
 from wallet_app.onboarding import Answers, Step
 from wallet_app.settings import SettingsError
 
@@ -170,41 +168,6 @@ def test_the_household_becomes_settings() -> None:
 )
 def test_an_error_leads_to_the_step_where_it_can_be_mended(error: Exception, step: Step) -> None:
     assert onboarding.step_of(error, Step.KEY) is step
-
-
-def test_what_others_say_is_no_part_of_our_words() -> None:
-    error = CaAuthenticationFailed("x", foreign="<b>call 555</b>")
-    assert "555" not in onboarding.explain(error)
-    assert "555" in onboarding.foreign(error)
-    assert onboarding.foreign(ValueError("x")) == ""
-
-
-def test_a_server_in_the_place_of_the_ca_is_told_from_a_silent_one() -> None:
-    def unavailable(cause: Exception) -> CaUnavailable:
-        error = CaUnavailable("x")
-        error.__cause__ = cause
-        return error
-
-    assert "TLS certificate" in onboarding.explain(unavailable(SSLError()))
-    assert "cannot be reached" in onboarding.explain(unavailable(NetworkError()))
-
-
-@pytest.mark.parametrize(
-    ("error", "words"),
-    [
-        (TrustRootExpired("x"), "expired"),
-        (TrustRootMismatch("x"), "altered"),
-        (KeyNotFound("x"), "restore your backup"),
-        (KeyringUnavailable(KeyState.LOCKED, "x"), "unlock"),
-        (OSError(28, "No space left on device", "f"), "No space left"),
-        (SettingsError("mend it"), "mend it"),
-        (RuntimeError(), "RuntimeError"),
-    ],
-)
-def test_errors_become_one_line(error: Exception, words: str) -> None:
-    text = onboarding.explain(error)
-    assert words in text
-    assert "\n" not in text
 
 
 def test_every_step_has_words_in_both_languages() -> None:

@@ -146,13 +146,15 @@ def changed_settings(settings: Settings, changes: list[str]) -> Settings:
     for change in changes:
         name, equals, text = change.partition("=")
         if not equals:
-            raise SettingsError(f"'{change}' is no setting: write NAME=VALUE")
+            raise SettingsError(tr("'{change}' is no setting: write NAME=VALUE", change=change))
         values[name] = text
         if name in numbers:
             try:
                 values[name] = int(text)
             except ValueError:
-                raise SettingsError(f'"{name}" must be a whole number, not {text!r}') from None
+                raise SettingsError(
+                    tr('"{name}" must be a whole number, not {text}', name=name, text=repr(text))
+                ) from None
     return settings.changed(**values)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from light_node import commandline, jsonio
+from light_node.i18n import Text
 from light_node.market.errors import MarketError
 from light_node.market.quotes import MAX_ID_LENGTH, PriceBounds, fault_of_id
 from light_node.market.units import MAX_ENERGY_WH, MAX_PRICE_TICK, PriceTick
@@ -57,10 +58,15 @@ def execute(arguments: argparse.Namespace) -> int:
     name = "standard input" if arguments.file == "-" else arguments.file
     value = commandline.read_json(arguments.file)
     try:
-        book = jsonio.mapping(value, "the book")
+        book = jsonio.mapping(value, Text("the book"))
         players = read_players(book)
         if arguments.quantity and len(players) > MOST_BY_QUANTITY:
-            raise jsonio.JsonError(f"--quantity takes at most {MOST_BY_QUANTITY} participants")
+            raise jsonio.JsonError(
+                Text(
+                    "--quantity takes at most {most} participants",
+                    most=MOST_BY_QUANTITY,
+                )
+            )
         previous = _ids(book, "previous_standing")
         if arguments.paper:
             return _show_paper(iterate_as_printed(players, previous), arguments.json)
@@ -72,7 +78,7 @@ def execute(arguments: argparse.Namespace) -> int:
         epsilon = jsonio.integer(book, "epsilon", low=0) if "epsilon" in book else 0
         found = solve(players, previous, epsilon)
     except (jsonio.JsonError, MarketError) as error:
-        raise commandline.InputError(f"{name}: {error}") from error
+        raise commandline.InputError(Text("{name}: {error}", name=name, error=error)) from error
     _show(found, arguments, found.profile.standing)
     return commandline.GOOD
 
@@ -82,7 +88,7 @@ def read_players(book: dict[str, Any]) -> Players:
     slot = jsonio.string(book, "slot", max_length=MAX_ID_LENGTH)
     fault = fault_of_id(slot)
     if fault:
-        raise jsonio.JsonError(f'"slot" {fault}')
+        raise jsonio.JsonError(Text('"slot" {fault}', fault=fault))
     bounds = PriceBounds(_price(book, "floor"), _price(book, "cap"))
     rows = [
         _participant(item, index, bounds)
@@ -91,7 +97,9 @@ def read_players(book: dict[str, Any]) -> Players:
     ids = [row[0] for row in rows]
     if len(set(ids)) < len(ids):
         twice = Counter(ids).most_common(1)[0][0]
-        raise jsonio.JsonError(f"{twice} is there twice; one quote per participant is allowed")
+        raise jsonio.JsonError(
+            Text("{twice} is there twice; one quote per participant is allowed", twice=twice)
+        )
     return Players(
         slot,
         bounds,
@@ -130,19 +138,26 @@ def _participant(value: Any, index: int, bounds: PriceBounds) -> tuple[str, bool
         name = jsonio.string(fields, "id", max_length=MAX_ID_LENGTH)
         fault = fault_of_id(name)
         if fault:
-            raise jsonio.JsonError(f'"id" {fault}')
+            raise jsonio.JsonError(Text('"id" {fault}', fault=fault))
         side = jsonio.string(fields, "side")
         if side not in ("buy", "sell"):
-            raise jsonio.JsonError(f'"side" must be "buy" or "sell", not {side[:20]!a}')
+            raise jsonio.JsonError(
+                Text('"side" must be "buy" or "sell", not {side}', side=ascii(side[:20]))
+            )
         energy = jsonio.integer(fields, "energy_wh", low=0, high=MAX_ENERGY_WH)
         reservation = _price(fields, "reservation")
         if reservation not in bounds:
             raise jsonio.JsonError(
-                f'"reservation" is {reservation}; it must lie within {bounds.floor} to '
-                f"{bounds.cap} (floor to cap), or it cannot be quoted"
+                Text(
+                    '"reservation" is {reservation}; it must lie within {floor} to {cap} '
+                    "(floor to cap), or it cannot be quoted",
+                    reservation=reservation,
+                    floor=bounds.floor,
+                    cap=bounds.cap,
+                )
             )
     except jsonio.JsonError as error:
-        raise jsonio.JsonError(f"{where}: {error}") from error
+        raise jsonio.JsonError(Text("{where}: {error}", where=where, error=error)) from error
     return name, side == "sell", energy, reservation
 
 
@@ -151,7 +166,12 @@ def _quotes(book: dict[str, Any], players: Players) -> Integers:
     known = set(players.ids)
     unknown = next((name for name in quotes if name not in known), None)
     if unknown is not None:
-        raise jsonio.JsonError(f'"quotes" has {unknown[:MAX_ID_LENGTH]!a}, who does not take part')
+        raise jsonio.JsonError(
+            Text(
+                '"quotes" has {unknown}, who does not take part',
+                unknown=ascii(unknown[:MAX_ID_LENGTH]),
+            )
+        )
     floor, cap = players.bounds_pair
     prices = [jsonio.integer(quotes, name, low=floor, high=cap) for name in players.ids]
     return np.array(prices, np.int64)
@@ -161,9 +181,11 @@ def _ids(book: dict[str, Any], name: str) -> list[str]:
     values = jsonio.array(book, name) if name in book else []
     for index, value in enumerate(values):
         if not isinstance(value, str):
-            raise jsonio.JsonError(f'"{name}"[{index}] must be an id, in quotes')
+            raise jsonio.JsonError(
+                Text('"{name}"[{index}] must be an id, in quotes', name=name, index=index)
+            )
     if len(set(values)) < len(values):
-        raise jsonio.JsonError(f'"{name}" has an id twice')
+        raise jsonio.JsonError(Text('"{name}" has an id twice', name=name))
     return values
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from light_node import commandline, jsonio
+from light_node.i18n import Text
 from light_node.market.errors import MarketError
 from light_node.market.quotes import MAX_ID_LENGTH, PriceBounds
 from light_node.market.slots import Slot, parse
@@ -77,16 +78,16 @@ def execute(arguments: argparse.Namespace) -> int:
     try:
         day = date.fromisoformat(arguments.day)
     except ValueError:
-        raise commandline.InputError("DAY is a date such as 2026-06-21") from None
+        raise commandline.InputError(Text("DAY is a date such as 2026-06-21")) from None
     tariff = _tariff(arguments)
     name = arguments.wallet or arguments.record
     value = _own_day(arguments, day) if arguments.wallet else commandline.read_json(name)
     try:
-        record = jsonio.mapping(value, "the record")
+        record = jsonio.mapping(value, Text("the record"))
         home = _home(record, arguments.battery_wh)
         slots = _slots(record, day, tariff)
     except (jsonio.JsonError, MarketError, BatteryError) as error:
-        raise commandline.InputError(f"{name}: {error}") from error
+        raise commandline.InputError(Text("{name}: {error}", name=name, error=error)) from error
     if arguments.record:
         _say_gaps(slots)
     chosen = [Strategy(s) for s in arguments.strategy or [s.value for s in Strategy]]
@@ -139,7 +140,9 @@ def _tariff(arguments: argparse.Namespace) -> Ends:
     if arguments.tariff is None:
         return lambda _: {"floor": arguments.floor, "cap": arguments.cap}
     if arguments.floor is not None or arguments.cap is not None:
-        raise commandline.InputError("--tariff says floor and cap: leave out --floor and --cap")
+        raise commandline.InputError(
+            Text("--tariff says floor and cap: leave out --floor and --cap")
+        )
     by_time = tariffs.read(commandline.read_json(arguments.tariff))
 
     def ends(slot: Slot) -> dict[str, int | None]:
@@ -155,7 +158,7 @@ def _slots(record: dict[str, Any], day: date, tariff: Ends) -> list[PastSlot]:
     try:
         zone = ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError) as error:
-        raise jsonio.JsonError(f'"time_zone" {name!a} is not known') from error
+        raise jsonio.JsonError(Text('"time_zone" {name} is not known', name=ascii(name))) from error
     found = []
     for index, value in enumerate(jsonio.array(record, "slots")):
         where = f'"slots"[{index}]'
@@ -166,13 +169,15 @@ def _slots(record: dict[str, Any], day: date, tariff: Ends) -> list[PastSlot]:
                 continue
             found.append(_past_slot(fields, tariff(slot)))
         except (jsonio.JsonError, MarketError) as error:
-            raise jsonio.JsonError(f"{where}: {error}") from error
+            raise jsonio.JsonError(Text("{where}: {error}", where=where, error=error)) from error
     found.sort(key=lambda past: past.slot)
     if not found:
-        raise jsonio.JsonError(f"there is no slot of {day} ({name})")
+        raise jsonio.JsonError(Text("there is no slot of {day} ({name})", day=day, name=name))
     for before, after in pairwise(found):
         if after.slot.start < before.slot.end:
-            raise jsonio.JsonError(f"{after.slot} overlaps {before.slot}")
+            raise jsonio.JsonError(
+                Text("{slot} overlaps {other}", slot=after.slot, other=before.slot)
+            )
     return found
 
 

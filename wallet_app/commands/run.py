@@ -18,7 +18,7 @@ from wallet_app.commands.wallet_options import (
     one_line_errors,
     read_secret,
 )
-from wallet_app.i18n import tr
+from wallet_app.i18n import said, tr
 from wallet_app.trading.view import EventView, WalletView
 
 SUMMARY = "Trade with an enrolled wallet without a window; prints what happens, ends on Ctrl-C."
@@ -96,8 +96,11 @@ class EventPrinter:
                 self._said.add((event.at, event.text))
                 self._event(event)
         height = view.trust.verified_height
-        waiting = fmt.foreign(view.trust.waiting_for)
-        state = tr("Waiting for: {what}", what=waiting) if waiting else tr("up to date")
+        waiting, state = fmt.foreign(said(view.trust.waiting_for)), tr("up to date")
+        if view.trust.problem:
+            state = fmt.foreign(said(view.trust.problem), 500)
+        elif waiting:
+            state = tr("Waiting for: {what}", what=waiting)
         self._state(view, "trust", state, tr("light node: {state}", state=state), height)
         state = fmt.foreign(view.live.meter_state) or tr("no meter connected")
         self._state(view, "meter", state, tr("meter: {state}", state=state))

@@ -7,6 +7,7 @@ from typing import Any
 
 from light_node import commandline, jsonio
 from light_node.commands.clear import read_book
+from light_node.i18n import Text
 from light_node.market.clearing import clear
 from light_node.market.errors import MarketError
 from light_node.market.quotes import MAX_ID_LENGTH, PriceBounds
@@ -83,11 +84,11 @@ def _from_file(arguments: argparse.Namespace) -> Suggestion:
     name = "standard input" if arguments.file == "-" else arguments.file
     value = commandline.read_json(arguments.file)
     try:
-        fields = jsonio.mapping(value, "the position")
+        fields = jsonio.mapping(value, Text("the position"))
         slot = parse(jsonio.string(fields, "slot"))
         return _suggested(fields, slot)
     except (jsonio.JsonError, MarketError, BatteryError) as error:
-        raise commandline.InputError(f"{name}: {error}") from error
+        raise commandline.InputError(Text("{name}: {error}", name=name, error=error)) from error
 
 
 def _from_wallet(arguments: argparse.Namespace) -> tuple[Suggestion, TrackRecord | None]:
@@ -95,7 +96,7 @@ def _from_wallet(arguments: argparse.Namespace) -> tuple[Suggestion, TrackRecord
     try:
         wanted = parse(arguments.slot) if arguments.slot else None
     except MarketError as error:
-        raise commandline.InputError(f"--slot: {error}") from error
+        raise commandline.InputError(Text("--slot: {error}", error=error)) from error
     with one_line_errors(), open_record(arguments.wallet) as record:
         stored = stored_wh(record, arguments.stored_wh)
         suggested = _of_record(record, wanted, stored)
@@ -110,7 +111,9 @@ def _of_record(record: WalletRecord, wanted: Slot | None, stored: int) -> Sugges
     history, settings = record.history, record.settings
     newest = history.newest()
     if newest is None:
-        raise commandline.InputError("the record holds no slot yet: let the wallet trade first")
+        raise commandline.InputError(
+            Text("the record holds no slot yet: let the wallet trade first")
+        )
     slot = wanted or parse(newest.slot).next
     known = history.get(slot.id) or newest
     opened = slot.starts_at - timedelta(seconds=slot.length_s)
@@ -166,7 +169,7 @@ def read_reservation(fields: dict[str, Any]) -> PriceTick | LinearModel | Physic
     if value == "physical":
         return PhysicalModel()
     if isinstance(value, str):
-        raise jsonio.JsonError('"reservation" must be a price, "linear" or "physical"')
+        raise jsonio.JsonError(Text('"reservation" must be a price, "linear" or "physical"'))
     high = MAX_PRICE_TICK
     return PriceTick(jsonio.integer(fields, "reservation", low=-high, high=high))
 

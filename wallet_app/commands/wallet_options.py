@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from light_node import commandline
-from wallet_app import onboarding, wallets
+from wallet_app import failures, wallets
 from wallet_app.i18n import tr
 
 _MAX_SECRET_BYTES = 4096
@@ -76,8 +76,8 @@ def one_line_errors() -> Iterator[None]:
     except BrokenPipeError:
         raise  # the reader of our output went away: no problem of the wallet
     except wallets.PROBLEMS as error:
-        said = onboarding.foreign(error)
-        line = onboarding.explain(error)
+        said = failures.foreign(error)
+        line = failures.explain(error)
         if said:
             line += " " + tr("[the other side said, unchecked: {said}]", said=said[:200])
         raise commandline.InputError(" ".join(line.split())) from error

@@ -226,8 +226,11 @@ class TradingDay:
         day = ground.free_day(self.options.day, self.settings.zone_info, reader, self.clock)
         if day is None:
             raise ChildFailed(
-                f"{directory} has seen trading on every day after {self.options.day}: "
-                "give another --day"
+                tr(
+                    "{directory} has seen trading on every day after {day}: give another --day",
+                    directory=directory,
+                    day=self.options.day,
+                )
             )
         seconds = ground.seconds_per_slot(self.options.seconds_per_slot)
         self.options = replace(self.options, day=day, seconds_per_slot=seconds)
@@ -377,7 +380,9 @@ class TradingDay:
             ca.close()
         missing = [name for _, name in names if name not in secrets]
         if missing:
-            raise ChildFailed(f"the network's profile names no registrar for {missing[0]}")
+            raise ChildFailed(
+                tr("the network's profile names no registrar for {name}", name=missing[0])
+            )
         return secrets
 
     def _child(self, name: str, *command: str) -> Child:

@@ -35,6 +35,7 @@ from light_node.fabric.gateway import Gateway
 from light_node.fabric.identity import SigningIdentity
 from light_node.fabric.peers import Heights, Peers, PeerWatch
 from light_node.fabric.profile import NetworkProfile
+from light_node.i18n import Text
 from light_node.market.quotes import PriceBounds, Quote, Side
 from light_node.market.slots import Slot
 from light_node.market.units import EnergyWh, PriceTick
@@ -73,7 +74,7 @@ class Member:
     @classmethod
     def from_json(cls, value: Any) -> "Member":
         """Read one entry of the members file; ``JsonError`` if it is not that."""
-        fields = jsonio.mapping(value, "a member")
+        fields = jsonio.mapping(value, Text("a member"))
         return cls(
             msp_id=jsonio.string(fields, "msp_id"),
             id=jsonio.string(fields, "id"),
@@ -214,7 +215,7 @@ class Neighbourhood:
         self._market_time = market_time
         for block in self.neighbours[0].gateway.events(self._chaincode):
             for event in block.events:
-                payload = jsonio.mapping(jsonio.strict_loads(event.payload), "an event")
+                payload = jsonio.mapping(jsonio.strict_loads(event.payload), Text("an event"))
                 if event.name == "SlotOpened":
                     self._opened(SlotRecord.from_json(payload))
                 elif event.name == "StandingPublished":

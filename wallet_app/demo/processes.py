@@ -9,6 +9,8 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
+from wallet_app.i18n import said, tr
+
 
 class ChildFailed(Exception):
     """A part of the demo did not start or ended too early; the message holds its last words."""
@@ -34,7 +36,9 @@ class Child:
             )
         except OSError as error:
             self._errors.close()
-            raise ChildFailed(f"the {name} cannot be started: {error}") from error
+            raise ChildFailed(
+                tr("the {name} cannot be started: {why}", name=name, why=said(error))
+            ) from error
         self._messages: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._tail: deque[str] = deque(maxlen=5)
         self._listener: Any = None
@@ -62,10 +66,17 @@ class Child:
             message = self._messages.get(timeout=timeout)
         except queue.Empty:
             raise ChildFailed(
-                f"the {self.name} said nothing for {timeout:.0f} s: see {self.log}"
+                tr(
+                    "the {name} said nothing for {timeout} s: see {log}",
+                    name=self.name,
+                    timeout=format(timeout, ".0f"),
+                    log=self.log,
+                )
             ) from None
         if message is None:
-            raise ChildFailed(f"the {self.name} ended: {self.last_words()}")
+            raise ChildFailed(
+                tr("the {name} ended: {words}", name=self.name, words=self.last_words())
+            )
         return message
 
     def listen(self, callback: Any) -> None:
@@ -80,7 +91,9 @@ class Child:
             self._process.stdin.flush()
         except (BrokenPipeError, ValueError, OSError) as error:
             if self.running:
-                raise ChildFailed(f"the {self.name} cannot be told anything: {error}") from error
+                raise ChildFailed(
+                    tr("the {name} cannot be told anything: {why}", name=self.name, why=said(error))
+                ) from error
 
     def stop(self, timeout: float = 10.0) -> None:
         """Close its standard input, wait, and kill it if it does not listen."""

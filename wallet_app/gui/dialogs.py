@@ -13,6 +13,7 @@ from PySide6.QtWidgets import (
 
 from light_node.market.units import TICKS_PER_CURRENCY, EnergyWh, PriceTick
 from wallet_app import format as fmt
+from wallet_app.failures import explain
 from wallet_app.gui import ranges, words
 from wallet_app.gui.widgets import Facts, label, proof_words
 from wallet_app.i18n import tr
@@ -51,7 +52,7 @@ def show_error(parent: QWidget, what: str, error: Exception) -> None:
     box.setIcon(QMessageBox.Icon.Warning)
     box.setWindowTitle(tr("That did not work"))
     box.setText(what)
-    box.setInformativeText(fmt.foreign(str(error), 500) or type(error).__name__)
+    box.setInformativeText(fmt.foreign(explain(error), 500))
     box.addButton(tr("Close"), QMessageBox.ButtonRole.AcceptRole)
     box.open()
 

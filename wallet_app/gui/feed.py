@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from PySide6.QtCore import QObject, Qt, Signal, Slot
 
+from wallet_app.failures import explain
 from wallet_app.gui.source import WalletSource
 from wallet_app.trading.view import Change, WalletView
 
@@ -77,7 +78,7 @@ class ViewFeed(QObject):
                 view = self._source.view()
             except Exception as error:  # noqa: BLE001  the window says it and stays open
                 _log.error("no snapshot from the source", exc_info=error)
-                self._arrived.emit(None, str(error))
+                self._arrived.emit(None, explain(error))
             else:
                 self._arrived.emit(view, changes)
             # Back-pressure: a slow window gets fewer, larger changes instead of a growing queue.

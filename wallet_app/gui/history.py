@@ -21,6 +21,7 @@ from PySide6.QtWidgets import (
 
 from wallet_app import files
 from wallet_app import format as fmt
+from wallet_app.failures import explain
 from wallet_app.gui import pdf, plots, ranges, statement
 from wallet_app.gui.dialogs import show_error, show_slot
 from wallet_app.gui.history_model import HistoryModel
@@ -337,7 +338,7 @@ class HistoryPage(Page):
         self._counted.setText(counted)
 
     def _failed(self, error: Exception) -> None:
-        reason = fmt.foreign(str(error))
+        reason = fmt.foreign(explain(error))
         self._notice.say(tr("The history cannot be read: {reason}", reason=reason), "error")
 
     def _open(self, index: QModelIndex) -> None:

@@ -18,6 +18,7 @@ from PySide6.QtWidgets import (
 )
 
 from wallet_app import format as fmt
+from wallet_app.failures import explain
 from wallet_app.gui.meter_connect import ChoiceError, ConnectBar
 from wallet_app.gui.meter_raw import RawView, plain_table
 from wallet_app.gui.meter_report import ReportView
@@ -216,7 +217,7 @@ class MeterPage(Page):
         try:
             choice = self.bar.choice()
         except ChoiceError as error:
-            self.notice.say(str(error))
+            self.notice.say(explain(error))
             return
         if choice.protocol:
             self._connect(choice.connection())
@@ -322,7 +323,7 @@ class MeterPage(Page):
             self.role.setCurrentIndex(self.role.findData(str((row and self._role(row)) or "")))
 
     def _failed(self, error: Exception) -> None:
-        self.notice.say(fmt.foreign(str(error), 400) or type(error).__name__, "error")
+        self.notice.say(fmt.foreign(explain(error), 400), "error")
 
     def _answer(self, was_reset: bool) -> None:
         line = self._line()
@@ -382,7 +383,7 @@ class MeterPage(Page):
         try:
             options = self.bar.options()
         except ChoiceError as error:
-            self.notice.say(str(error))
+            self.notice.say(explain(error))
             return
 
         def started(key: str) -> None:

@@ -17,6 +17,7 @@ from PySide6.QtWidgets import (
 
 from wallet_app import files
 from wallet_app import format as fmt
+from wallet_app.failures import explain
 from wallet_app.gui import pdf
 from wallet_app.gui.dialogs import show_error
 from wallet_app.gui.op import Op
@@ -143,7 +144,7 @@ class ReportView(QWidget):
             try:
                 reports.append(line.finish_test())
             except DeskError as error:
-                self.said.emit(str(error), "warning")
+                self.said.emit(explain(error), "warning")
         self._show_reports(reports)
 
     def _show_reports(self, reports: list[Report]) -> None:

@@ -17,8 +17,8 @@ from light_node.chain.errors import TrustRootError
 from light_node.clock import Clock
 from light_node.fabric.identity import SigningIdentity
 from light_node.fabric.profile import ProfileError
+from wallet_app import failures, wallets
 from wallet_app import format as fmt
-from wallet_app import onboarding, wallets
 from wallet_app.gui import icons
 from wallet_app.gui.foreign import show_foreign
 from wallet_app.gui.op import Op
@@ -221,10 +221,10 @@ class OpeningDialog(QDialog):
             return
         self.error = error
         self._title.setText(tr("The wallet cannot be opened"))
-        self._foreign = onboarding.foreign(error)
+        self._foreign = failures.foreign(error)
         self.passphrase.hide()
         self.open_button.hide()
-        self.notice.say(fmt.foreign(onboarding.explain(error), 500), "error")
+        self.notice.say(fmt.foreign(failures.explain(error), 500), "error")
         self._offer(Help.NOTHING if isinstance(error, WrongPassphrase) else help_for(error))
         self.details.setVisible(bool(self._foreign))
         helpful = (self.retry, self.profile, self.set_up, self.close_button)
@@ -237,7 +237,7 @@ class OpeningDialog(QDialog):
         if self._tries <= 0:
             return False
         self.notice.say(
-            tr("{why} Tries left: {n}.", why=onboarding.explain(error), n=self._tries), "error"
+            tr("{why} Tries left: {n}.", why=failures.explain(error), n=self._tries), "error"
         )
         self.passphrase.selectAll()
         self.passphrase.setFocus()

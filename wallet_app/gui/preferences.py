@@ -19,6 +19,7 @@ from PySide6.QtWidgets import (
 )
 
 from wallet_app import format as fmt
+from wallet_app.failures import explain
 from wallet_app.gui.op import Op
 from wallet_app.gui.page import Page
 from wallet_app.gui.theme import Theme
@@ -228,7 +229,7 @@ class SettingsPage(Page):
             self.notice.say(text, "good")
 
         def failed(error: Exception) -> None:
-            self.notice.say(fmt.foreign(str(error), 300) or type(error).__name__, "error")
+            self.notice.say(fmt.foreign(explain(error), 300), "error")
 
         Op(self, lambda: self._preferences.change(**edits)).success(kept).failure(
             failed

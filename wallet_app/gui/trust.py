@@ -32,7 +32,7 @@ from wallet_app.gui.widgets import (
     label,
     set_tone,
 )
-from wallet_app.i18n import tr
+from wallet_app.i18n import said, tr
 from wallet_app.trading.view import Change, PeerView, Proof, TrustView, WalletView
 
 _RENEW_DAYS = 14
@@ -268,7 +268,7 @@ class PeersCard(Card):
 
     def _show_error(self, row: int, peer: PeerView) -> None:
         # On a line of its own below the peer: it says what to do, and needs the width.
-        text = fmt.foreign(peer.error, 300)
+        text = fmt.foreign(said(peer.error), 300)
         item = QTableWidgetItem(text)
         item.setIcon(icons.icon("warning", self._theme.color("warning"), 16))
         spoken = f"{tr('Last error and what to do')}: {text}"
@@ -339,8 +339,12 @@ class TrustPage(Page):
         if not changes & {Change.TRUST}:
             return
         trust = view.trust
-        waiting = fmt.foreign(trust.waiting_for, 300)
-        self._waiting.say(tr("Waiting for: {what}", what=waiting) if waiting else "")
+        waiting, problem = said(trust.waiting_for), said(trust.problem)
+        if problem:
+            self._waiting.say(fmt.foreign(problem, 500), "error")
+        else:
+            waiting = fmt.foreign(waiting, 300)
+            self._waiting.say(tr("Waiting for: {what}", what=waiting) if waiting else "")
         self.heights.refresh(trust)
         self.root.refresh(trust, view.market_now)
         self.peers.refresh(trust)

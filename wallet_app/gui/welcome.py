@@ -23,8 +23,8 @@ from PySide6.QtWidgets import (
 
 from light_node.clock import Clock
 from light_node.fabric.identity import SigningIdentity
+from wallet_app import failures, i18n, onboarding, wallets
 from wallet_app import format as fmt
-from wallet_app import i18n, onboarding, wallets
 from wallet_app.gui import icons, settings
 from wallet_app.gui.foreign import show_foreign
 from wallet_app.gui.op import Op
@@ -385,8 +385,8 @@ class WelcomeDialog(QDialog):
         step = onboarding.step_of(error, self.step)
         if step is not self.step:
             self._open(step)
-        self._foreign = onboarding.foreign(error)
-        self._notice.say(fmt.foreign(onboarding.explain(error), 500), "error")
+        self._foreign = failures.foreign(error)
+        self._notice.say(fmt.foreign(failures.explain(error), 500), "error")
         self.details.setVisible(bool(self._foreign))
 
     def _show_foreign(self) -> None:

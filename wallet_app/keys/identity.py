@@ -20,7 +20,9 @@ from cryptography.x509.oid import NameOID
 from light_node import jsonio
 from light_node.fabric.crypto import CryptoError, KeySigner, load_certificate, public_key_of
 from light_node.fabric.identity import SigningIdentity
+from light_node.i18n import os_reason
 from wallet_app.files import write_atomically
+from wallet_app.i18n import said, tr
 from wallet_app.keys.store import KeyPlace, KeyStore, KeyStoreError
 
 _FILE = "identity.json"
@@ -64,7 +66,9 @@ class WalletIdentity:
         key = _load_key(keys.load(self.key_name))
         certificate = x509.load_pem_x509_certificate(self.certificate_pem)
         if key.public_key() != certificate.public_key():
-            raise KeyStoreError("the stored key does not belong to the certificate: enrol again")
+            raise KeyStoreError(
+                tr("the stored key does not belong to the certificate: enrol again")
+            )
         return SigningIdentity(self.msp_id, self.certificate_pem, KeySigner(key))
 
 
@@ -75,7 +79,13 @@ def load_identity(directory: Path) -> WalletIdentity | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise EnrolmentError(f"cannot read {directory / _FILE}: {error.strerror}") from error
+        raise EnrolmentError(
+            tr(
+                "cannot read {path}: {why}",
+                path=directory / _FILE,
+                why=said(os_reason(error)),
+            )
+        ) from error
     try:
         fields = jsonio.mapping(jsonio.strict_loads(raw), _FILE)
         certificate = jsonio.string(fields, "certificate", max_length=65536).encode()
@@ -88,7 +98,13 @@ def load_identity(directory: Path) -> WalletIdentity | None:
             KeyPlace(jsonio.string(fields, "key_place")),
         )
     except ValueError as error:
-        raise EnrolmentError(f"{directory / _FILE} is damaged: {error}; enrol again") from error
+        raise EnrolmentError(
+            tr(
+                "{path} is damaged: {why}; enrol again",
+                path=directory / _FILE,
+                why=said(error),
+            )
+        ) from error
 
 
 def enrol(
@@ -102,7 +118,9 @@ def enrol(
     refuses, the new key is removed again. Errors of the CA client pass through.
     """
     if not 0 < len(enrolment_id) <= _MAX_NAME:
-        raise EnrolmentError(f"an enrolment id has 1 to {_MAX_NAME} characters: check it")
+        raise EnrolmentError(
+            tr("an enrolment id has 1 to {most} characters: check it", most=_MAX_NAME)
+        )
     key = ec.generate_private_key(ec.SECP256R1())
     key_name = _key_name(key.public_key(), msp_id, enrolment_id)
     keys.save(
@@ -131,12 +149,18 @@ def _check_certificate(pem: bytes, key: ec.EllipticCurvePublicKey, enrolment_id:
         certificate = load_certificate(pem)
         certified = public_key_of(certificate)
     except CryptoError as error:
-        raise EnrolmentError(f"the CA answered with no certificate: {error}; try again") from error
+        raise EnrolmentError(
+            tr("the CA answered with no certificate: {why}; try again", why=said(error))
+        ) from error
     if certified != key:
-        raise EnrolmentError("the CA answered with a certificate for another key: do not use it")
+        raise EnrolmentError(
+            tr("the CA answered with a certificate for another key: do not use it")
+        )
     names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     if [name.value for name in names] != [enrolment_id]:
-        raise EnrolmentError("the CA answered with a certificate for another name: do not use it")
+        raise EnrolmentError(
+            tr("the CA answered with a certificate for another name: do not use it")
+        )
 
 
 def _key_name(key: ec.EllipticCurvePublicKey, msp_id: str, enrolment_id: str) -> str:
@@ -171,7 +195,9 @@ def _load_key(data: bytes) -> ec.EllipticCurvePrivateKey:
     try:
         key = serialization.load_der_private_key(data, password=None)
     except ValueError as error:
-        raise KeyStoreError("the stored key is damaged: restore a backup or enrol again") from error
+        raise KeyStoreError(
+            tr("the stored key is damaged: restore a backup or enrol again")
+        ) from error
     if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise KeyStoreError("the stored key is of an unknown kind: enrol again")
+        raise KeyStoreError(tr("the stored key is of an unknown kind: enrol again"))
     return key

@@ -23,7 +23,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from light_node import jsonio
+from light_node.i18n import Text, os_reason
 from wallet_app.files import write_atomically
+from wallet_app.i18n import said, tr
 
 SERVICE = "prosumer-wallet"
 _SCRYPT_N, _SCRYPT_R, _SCRYPT_P = 2**17, 8, 1  # 128 MiB and about 0.3 s a guess
@@ -122,17 +124,21 @@ class KeyringStore:
         text = base64.b64encode(key).decode()
         self._call(lambda: self._backend.set_password(SERVICE, name, text))
         if self.load(name) != key:
-            raise KeyStoreError("the keyring did not keep the key; choose the encrypted file")
+            raise KeyStoreError(tr("the keyring did not keep the key; choose the encrypted file"))
 
     def load(self, name: str) -> bytes:
         """Return the key kept under ``name``."""
         text = self._call(lambda: self._backend.get_password(SERVICE, name))
         if text is None:
-            raise KeyNotFound(f"the keyring holds no key '{name}': restore a backup or enrol again")
+            raise KeyNotFound(
+                tr("the keyring holds no key '{name}': restore a backup or enrol again", name=name)
+            )
         try:
             return base64.b64decode(text, validate=True)
         except binascii.Error as error:
-            raise KeyStoreError(f"the keyring's entry '{name}' was altered") from error
+            raise KeyStoreError(
+                tr("the keyring's entry '{name}' was altered", name=name)
+            ) from error
 
     def delete(self, name: str) -> None:
         """Forget ``name``."""
@@ -143,21 +149,22 @@ class KeyringStore:
         if not _protects(self._backend):
             raise KeyringUnavailable(
                 KeyState.ABSENT,
-                "this machine has no keyring service: use an encrypted file with a passphrase",
+                tr("this machine has no keyring service: use an encrypted file with a passphrase"),
             )
         try:
             return action()
         except keyring.errors.KeyringLocked as error:
             raise KeyringUnavailable(
-                KeyState.LOCKED, "the keyring is locked: unlock it and try again"
+                KeyState.LOCKED, tr("the keyring is locked: unlock it and try again")
             ) from error
         except keyring.errors.InitError as error:
             raise KeyringUnavailable(
-                KeyState.ABSENT, "the keyring service does not answer: is the session bus running?"
+                KeyState.ABSENT,
+                tr("the keyring service does not answer: is the session bus running?"),
             ) from error
         except keyring.errors.KeyringError as error:
             raise KeyringUnavailable(
-                KeyState.DENIED, "the keyring refused: allow access to 'prosumer-wallet'"
+                KeyState.DENIED, tr("the keyring refused: allow access to 'prosumer-wallet'")
             ) from error
 
 
@@ -171,7 +178,7 @@ class FileStore:
     ) -> None:
         """``random`` gives salt and nonce; tests pass their own."""
         if not passphrase:
-            raise KeyStoreError("an empty passphrase protects nothing: choose one")
+            raise KeyStoreError(tr("an empty passphrase protects nothing: choose one"))
         self._directory = directory
         self._passphrase = passphrase
         self._random = random
@@ -200,11 +207,15 @@ class FileStore:
         try:
             raw = path.read_bytes()[:_MAX_FILE_BYTES]
         except FileNotFoundError:
-            raise KeyNotFound(f"there is no key file {path}: restore it or enrol again") from None
+            raise KeyNotFound(
+                tr("there is no key file {path}: restore it or enrol again", path=path)
+            ) from None
         except OSError as error:
-            raise KeyStoreError(f"cannot read {path}: {error.strerror}") from error
+            raise KeyStoreError(
+                tr("cannot read {path}: {why}", path=path, why=said(os_reason(error)))
+            ) from error
         try:
-            body = jsonio.mapping(jsonio.strict_loads(raw), "a key file")
+            body = jsonio.mapping(jsonio.strict_loads(raw), Text("a key file"))
             n = jsonio.integer(body, "n", low=2, high=_MAX_SCRYPT_N)
             r = jsonio.integer(body, "r", low=1, high=8)
             p = jsonio.integer(body, "p", low=1, high=4)
@@ -216,12 +227,17 @@ class FileStore:
             )
             secret = _derive(self._passphrase, salt, n, r, p)
         except ValueError as error:
-            raise KeyStoreError(f"{path} is no key file of this program: {error}") from error
+            raise KeyStoreError(
+                tr("{path} is no key file of this program: {why}", path=path, why=said(error))
+            ) from error
         try:
             return AESGCM(secret).decrypt(nonce, sealed, jsonio.canonical_dumps(header))
         except (InvalidTag, ValueError) as error:
             raise WrongPassphrase(
-                f"the passphrase does not open {path.name}: check capitals and keyboard layout"
+                tr(
+                    "the passphrase does not open {name}: check capitals and keyboard layout",
+                    name=path.name,
+                )
             ) from error
 
     def delete(self, name: str) -> None:
@@ -230,7 +246,7 @@ class FileStore:
 
     def _path(self, name: str) -> Path:
         if not name or not all(c.isalnum() or c in "-_@." for c in name) or name.startswith("."):
-            raise KeyStoreError(f"'{name}' is no name for a key file")
+            raise KeyStoreError(tr("'{name}' is no name for a key file", name=name))
         return self._directory / f"{name}.key"
 
 

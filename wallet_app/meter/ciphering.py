@@ -7,6 +7,8 @@ title and counter, the authenticated data are the security byte and the second k
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
+from wallet_app.i18n import tr
+
 START = b"\xdb\x08"
 _AUTHENTICATED, _ENCRYPTED = 0x10, 0x20
 _TAG, _HEAD = 12, 5
@@ -29,7 +31,7 @@ class Deciphering:
 
     def __init__(self, key: bytes = b"", auth_key: bytes = b"") -> None:
         if len(key) not in (0, 16) or len(auth_key) not in (0, 16):
-            raise ValueError("the keys of a meter have 16 bytes: 32 hex digits")
+            raise ValueError(tr("the keys of a meter have 16 bytes: 32 hex digits"))
         self._key, self._auth_key = key, auth_key
         self._counters: dict[bytes, int] = {}
 

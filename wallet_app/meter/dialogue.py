@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from wallet_app.i18n import tr
 from wallet_app.meter import dlms, dlt645, dlt698, iec62056, modbus, p1, sml, sunspec
 from wallet_app.meter.asking import REFUSED_FOR_S, Asking, Collected, refused_for_good
 from wallet_app.meter.channel import Channel, Exchange
@@ -209,7 +210,9 @@ class ModbusDialogue(Asking):
         self._profile = modbus.profile(profile or "sdm630")
         unit = address or "1"
         if not unit.isdecimal() or not 1 <= int(unit) <= 247:
-            raise ValueError(f"{unit!r} is no Modbus address: a unit from 1 to 247")
+            raise ValueError(
+                tr("{unit} is no Modbus address: a unit from 1 to 247", unit=repr(unit))
+            )
         requests = self._profile.requests(int(unit))
         self._requests = {request.encode(): request for request in requests}
         essential = 1 if self._profile.ratios else 0  # ratios come first, then the energies
@@ -256,7 +259,9 @@ class SunSpecDialogue(Asking):
         super().__init__()
         unit = address or "1"
         if not unit.isdecimal() or not 1 <= int(unit) <= 247:
-            raise ValueError(f"{unit!r} is no Modbus address: a unit from 1 to 247")
+            raise ValueError(
+                tr("{unit} is no Modbus address: a unit from 1 to 247", unit=repr(unit))
+            )
         self._unit, self._model_at = int(unit), 0
         self._parser = modbus.ModbusParser(None, modbus.profile("sunspec"))
 
@@ -494,4 +499,10 @@ def dialogue(protocol: str, options: Options) -> Dialogue:
         return DlmsDialogue(options.address, options.password)
     if protocol == dlms.PROTOCOL:
         return DlmsListener(options.key, options.auth_key)
-    raise ValueError(f"no session for the protocol {protocol!r}; there are: {', '.join(PROTOCOLS)}")
+    raise ValueError(
+        tr(
+            "no session for the protocol {protocol}; there are: {known}",
+            protocol=repr(protocol),
+            known=", ".join(PROTOCOLS),
+        )
+    )

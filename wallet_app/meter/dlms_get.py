@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+from wallet_app.i18n import tr
 from wallet_app.meter import crc, obis
 from wallet_app.meter.axdr import UNITS, Cursor, DlmsError, Item, clock, printable
 from wallet_app.meter.events import Value
@@ -72,9 +73,11 @@ class Station:
 
     def __post_init__(self) -> None:
         if not (1 <= self.client <= 0x7F and 1 <= self.upper <= 0x3FFF):
-            raise ValueError("client addresses go from 1 to 127, logical devices from 1 to 16383")
+            raise ValueError(
+                tr("client addresses go from 1 to 127, logical devices from 1 to 16383")
+            )
         if self.lower is not None and not 0 <= self.lower <= 0x3FFF:
-            raise ValueError("physical addresses go from 0 to 16383")
+            raise ValueError(tr("physical addresses go from 0 to 16383"))
 
     @classmethod
     def parse(cls, server: str, client: int = PUBLIC_CLIENT) -> "Station":
@@ -82,7 +85,10 @@ class Station:
         parts = server.split(".") if server else ["1"]
         if len(parts) > 2 or not all(p.isascii() and p.isdecimal() and len(p) < 6 for p in parts):
             raise ValueError(
-                f"{server!r} is no DLMS server address: a number, or two with a dot (1.17)"
+                tr(
+                    "{server} is no DLMS server address: a number, or two with a dot (1.17)",
+                    server=repr(server),
+                )
             )
         return cls(client, int(parts[0]), int(parts[1]) if len(parts) == 2 else None)
 
@@ -114,7 +120,7 @@ SNRM, DISC, UA, DM = 0x93, 0x53, 0x73, 0x1F
 def association_request(password: bytes = b"") -> bytes:
     """Return the AARQ, without security or with a password (low level security)."""
     if len(password) > 64:
-        raise ValueError("passwords of meters have up to 64 bytes")
+        raise ValueError(tr("passwords of meters have up to 64 bytes"))
     secret = b""
     if password:
         value = bytes((0x80, len(password))) + password
@@ -127,7 +133,13 @@ def get_request(code: str, attribute: int, invoke: int) -> bytes:
     """Return a GET of value (2) or scale (3); ``ValueError`` for what is not :data:`READABLE`."""
     kind = READABLE.get(code)
     if kind is None or attribute not in (2, 3) or (attribute == 3 and kind != REGISTER):
-        raise ValueError(f"{code} attribute {attribute} is not on the list of what may be read")
+        raise ValueError(
+            tr(
+                "{code} attribute {attribute} is not on the list of what may be read",
+                code=code,
+                attribute=attribute,
+            )
+        )
     head = _TO_METER + b"\xc0\x01" + bytes((0xC0 | invoke & 0x0F,)) + kind.to_bytes(2, "big")
     return head + obis.octets(code) + bytes((attribute, 0))
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
 
+from wallet_app.i18n import tr
 from wallet_app.meter.events import Event, Frame, Problem, Proof, StreamParser, Value
 
 PROTOCOL = "dlt645"
@@ -150,7 +151,12 @@ def encode(address: str, control: int, data: bytes) -> bytes:
 def address_bytes(address: str) -> bytes:
     """Return the six address bytes, lowest digits first; ``ValueError`` if it is no address."""
     if not 1 <= len(address) <= 12 or not set(address) <= set("0123456789ABCDEFabcdef"):
-        raise ValueError(f"{address!r} is no meter address: up to 12 digits, as printed on it")
+        raise ValueError(
+            tr(
+                "{address} is no meter address: up to 12 digits, as printed on it",
+                address=repr(address),
+            )
+        )
     return bytes.fromhex(address.zfill(12))[::-1]
 
 

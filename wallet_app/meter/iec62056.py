@@ -13,6 +13,7 @@ from decimal import Decimal
 from functools import reduce
 from operator import xor
 
+from wallet_app.i18n import tr
 from wallet_app.meter import obis
 from wallet_app.meter.events import Event, Frame, Problem, Proof, StreamParser, Value
 
@@ -48,7 +49,9 @@ _DEFAULT_UNITS = {"energy": "kWh", "power": "kW", "voltage": "V", "current": "A"
 def sign_on(address: str = "") -> bytes:
     """Return ``/?address!`` CR LF; ``ValueError`` if the address cannot be sent."""
     if not re.fullmatch(r"[0-9A-Za-z ]{0,32}", address):
-        raise ValueError(f"{address!r} is no meter address: up to 32 letters and digits")
+        raise ValueError(
+            tr("{address} is no meter address: up to 32 letters and digits", address=repr(address))
+        )
     return f"/?{address}!\r\n".encode("ascii")
 
 

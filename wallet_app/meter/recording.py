@@ -22,7 +22,8 @@ from typing import Any
 
 from light_node import jsonio
 from light_node.fabric.crypto import Signer
-from wallet_app.database import DatabaseError, open_database
+from wallet_app.database import DatabaseError, open_database, reason
+from wallet_app.i18n import tr
 from wallet_app.meter.events import Origin, Proof, Reading, plain
 from wallet_app.meter.plausibility import Verdict
 
@@ -371,18 +372,26 @@ class ReadingStore:
         return self._db.execute(query, (meter_id, meter_id, first, last)).fetchone() is not None
 
     def _transaction(self) -> "_Transaction":
-        return _Transaction(self._db, lambda error: self._explain("written", error), write=True)
+        return _Transaction(self._db, self._not_written, write=True)
 
     def _reading(self) -> "_Transaction":
-        return _Transaction(self._db, lambda error: self._explain("read", error), write=False)
+        return _Transaction(self._db, self._not_read, write=False)
 
-    def _explain(self, verb: str, error: sqlite3.Error) -> str:
-        text = str(error)
-        if "full" in text:
-            return f"{self._path} cannot be {verb}: the disk is full; free some space"
-        if "locked" in text:
-            return f"{self._path} cannot be {verb}: another program has it open; close that first"
-        return f"{self._path} cannot be {verb} ({text}): check that the file is whole and writable"
+    def _not_written(self, error: sqlite3.Error) -> str:
+        return tr(
+            "{path} cannot be written: {why}; {advice}",
+            path=self._path,
+            why=reason(error),
+            advice=_advice(error),
+        )
+
+    def _not_read(self, error: sqlite3.Error) -> str:
+        return tr(
+            "{path} cannot be read: {why}; {advice}",
+            path=self._path,
+            why=reason(error),
+            advice=_advice(error),
+        )
 
 
 class _Transaction:
@@ -409,6 +418,15 @@ class _Transaction:
             raise RecordingError(self._explain(failed)) from failed
         if isinstance(error, sqlite3.Error):
             raise RecordingError(self._explain(error)) from error
+
+
+def _advice(error: sqlite3.Error) -> str:
+    text = str(error)
+    if "full" in text:
+        return tr("free some space")
+    if "locked" in text:
+        return tr("close that program first")
+    return tr("check that the file is whole and writable")
 
 
 def _body(reading: Reading, verdict: Verdict) -> dict[str, Any]:

@@ -82,7 +82,7 @@ class ReplaySession:
         tap: Callable[[datetime, bool, bytes], None] = lambda time, sent, data: None,
     ) -> None:
         if not any(piece.data and not piece.sent for piece in pieces):
-            raise ValueError("nothing was received in this capture")
+            raise ValueError(tr("nothing was received in this capture"))
         self._pieces, self._speed, self._tap = list(pieces), speed, tap
         self._parser = dialogue(protocol, options).parser()
         self._collector = Collector(protocol, on_reading)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 
 from light_node import jsonio
+from wallet_app.i18n import tr
 
 _MOST_METERS = 20
 
@@ -38,7 +39,9 @@ def parse_roles(text: str) -> dict[str, Role]:
         return {number: Role(role) for number, role in found.items()}
     except (jsonio.JsonError, ValueError, TypeError) as error:
         known = ", ".join(Role)
-        raise ValueError(f'roles are written {{"meter number": one of {known}}}') from error
+        raise ValueError(
+            tr("roles are written as an object from meter number to one of {known}", known=known)
+        ) from error
 
 
 def parse_lines(text: str) -> list[dict[str, str]]:
@@ -49,20 +52,24 @@ def parse_lines(text: str) -> list[dict[str, str]]:
     try:
         found = jsonio.strict_loads(text) if text.strip() else []
     except jsonio.JsonError as error:
-        raise ValueError("further lines are written as a JSON list of objects") from error
+        raise ValueError(tr("further lines are written as a JSON list of objects")) from error
     if not isinstance(found, list) or len(found) > _MOST_METERS:
-        raise ValueError(f"further lines are a JSON list of up to {_MOST_METERS} objects")
+        raise ValueError(
+            tr("further lines are a JSON list of up to {most} objects", most=_MOST_METERS)
+        )
     lines: list[dict[str, str]] = []
     for each in found:
         if not isinstance(each, dict) or not each.get("port") or not set(each) <= LINE_KEYS:
             known = ", ".join(sorted(LINE_KEYS))
-            raise ValueError(f'a further line is an object with "port" and some of {known}')
+            raise ValueError(
+                tr('a further line is an object with "port" and some of {known}', known=known)
+            )
         if not all(isinstance(value, str) for value in each.values()):
-            raise ValueError("everything about a further line is a text")
+            raise ValueError(tr("everything about a further line is a text"))
         lines.append(dict(each))
     ports = [line["port"] for line in lines]
     if len(set(ports)) < len(ports):
-        raise ValueError("meters on one port are one line: name their numbers with commas")
+        raise ValueError(tr("meters on one port are one line: name their numbers with commas"))
     return lines
 
 

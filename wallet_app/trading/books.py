@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from light_node.market.quotes import PriceBounds, Quote, Side
 from light_node.market.slots import Slot, parse
 from light_node.market.units import EnergyWh, MoneyWhTick, PriceTick
+from wallet_app.i18n import said, tr
 from wallet_app.strategy.game import PublicBook
 from wallet_app.strategy.record import Promise
 from wallet_app.strategy.reservation import Tranche
@@ -52,14 +53,14 @@ def unpacked(slot: str, floor: int, cap: int, data: bytes) -> FinalBook:
         unzip = zlib.decompressobj()
         text = unzip.decompress(data, _MAX_BYTES)
         if not unzip.eof:
-            raise ValueError("a kept book is damaged")
+            raise ValueError(tr("a kept book is damaged"))
         rows, standing = json.loads(text)
         quotes = tuple(
             Quote(str(name), Side(side), EnergyWh(energy), PriceTick(price))
             for name, side, energy, price in rows
         )
     except (zlib.error, TypeError) as error:
-        raise ValueError(f"a kept book is damaged: {error}") from error
+        raise ValueError(tr("a kept book is damaged: {why}", why=said(error))) from error
     bounds = PriceBounds(PriceTick(floor), PriceTick(cap))
     return FinalBook(parse(slot), bounds, PublicBook(slot, quotes, tuple(map(str, standing))))
 
@@ -94,4 +95,4 @@ def promise_from(text: str) -> Promise:
             ),
         )
     except (KeyError, TypeError) as error:
-        raise ValueError(f"a kept suggestion is damaged: {error}") from error
+        raise ValueError(tr("a kept suggestion is damaged: {why}", why=said(error))) from error

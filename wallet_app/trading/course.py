@@ -17,6 +17,7 @@ from light_node.market.quotes import PriceBounds, Quote, Side
 from light_node.market.slots import Slot, parse
 from light_node.market.units import EnergyWh, MoneyWhTick, PriceTick
 from light_node.mtc.timetable import Timetable
+from wallet_app import failures
 from wallet_app.i18n import tr
 from wallet_app.meter.desk import MeterDesk
 from wallet_app.meter.recording import RecordingError
@@ -210,7 +211,7 @@ class Course:
             slot_id, quote = read_quote(entry.arguments[0])
             verdict = self.verdict(slot_id, quote)
         except ValueError as error:
-            return tr("the kept quote cannot be read: {why}", why=str(error))
+            return tr("the kept quote cannot be read: {why}", why=failures.explain(error))
         return "" if verdict.allowed else verdict.long
 
     def verdict(self, slot_id: str, quote: Quote) -> Verdict:
@@ -282,8 +283,8 @@ class Course:
         try:
             self.quote(slot.slot, suggestion.energy, suggestion.price)
         except NotNow as refusal:
-            self._t.state.set_agent(mode, str(refusal))
-            self._t.state.say("warning", tr("No quote: {why}", why=str(refusal)))
+            self._t.state.set_agent(mode, failures.explain(refusal))
+            self._t.state.say("warning", tr("No quote: {why}", why=failures.explain(refusal)))
 
     def _recall_quote(self, slot_id: str) -> None:
         """Note the newest quote and how far it got, where a kill left that to the outbox alone."""
@@ -337,7 +338,7 @@ class Course:
         try:
             energy = self._t.live.energy(slot.starts_at, slot.ends_at)
         except RecordingError as error:
-            self._t.state.say("error", str(error))
+            self._t.state.say("error", failures.explain(error))
             energy = None
         natural = self._t.live.natural_wh(slot.starts_at, slot.ends_at)
         lagging = natural is None and self._t.inverter is not None and attempt < _REREADS

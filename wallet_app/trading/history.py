@@ -16,7 +16,8 @@ from typing import Any
 
 from light_node.market.slots import Slot, parse
 from light_node.market.units import EnergyWh, MoneyWhTick, PriceTick
-from wallet_app.database import DatabaseError, open_database
+from wallet_app.database import DatabaseError, open_database, reason
+from wallet_app.i18n import tr
 from wallet_app.strategy.forecast import SlotEnergy
 from wallet_app.strategy.record import Kept, Promise
 from wallet_app.trading import books
@@ -249,7 +250,9 @@ class History:
         try:
             return [books.unpacked(*row) for row in rows]
         except ValueError as error:
-            raise DatabaseError(f"cannot read the history: {error}; restore a backup") from error
+            raise DatabaseError(
+                tr("cannot read the history: {why}; restore a backup", why=reason(error))
+            ) from error
 
     def promise(self, slot: str, promise: Promise) -> None:
         """Keep what the first estimate for ``slot`` promised; later ones change nothing."""
@@ -271,7 +274,9 @@ class History:
         try:
             return books.promise_from(rows[0][0]) if rows else None
         except ValueError as error:
-            raise DatabaseError(f"cannot read the history: {error}; restore a backup") from error
+            raise DatabaseError(
+                tr("cannot read the history: {why}; restore a backup", why=reason(error))
+            ) from error
 
     def judge(self, slot: str, found: Kept) -> None:
         """Note what became of the promise made for ``slot``."""
@@ -310,7 +315,7 @@ class History:
                 self._db.execute(statement, values)
             except sqlite3.Error as error:
                 raise DatabaseError(
-                    f"cannot write the history: {error}; free disk space"
+                    tr("cannot write the history: {why}; free disk space", why=reason(error))
                 ) from error
 
     def _query(self, statement: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
@@ -320,7 +325,7 @@ class History:
                     return rows.fetchall()
             except sqlite3.Error as error:
                 raise DatabaseError(
-                    f"cannot read the history: {error}; restore a backup"
+                    tr("cannot read the history: {why}; restore a backup", why=reason(error))
                 ) from error
 
 

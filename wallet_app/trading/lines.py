@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from light_node.clock import Clock
+from wallet_app.failures import explain
 from wallet_app.i18n import tr
 from wallet_app.meter.desk import Connection, LineView, MeterDesk
 from wallet_app.meter.dialogue import Options
@@ -148,8 +149,8 @@ class MeterLines:
             )
         except ValueError as error:
             self._desk.remove_own(line.key)
-            on_status(MeterStatus("error", connection.port, str(error)))
-            self._say("error", str(error))
+            on_status(MeterStatus("error", connection.port, explain(error)))
+            self._say("error", explain(error))
             return
         self._sessions.append(session)
         self._desk.run(line, session)
@@ -160,7 +161,7 @@ class MeterLines:
         except RecordingError as error:
             # Nothing is lost that can be kept: registers go on counting and the next reading that
             # can be stored bridges the gap. But the user must know.
-            self._say("error", str(error))
+            self._say("error", explain(error))
             return None
 
     def _trouble(self) -> Callable[[MeterStatus], None]:

@@ -12,6 +12,7 @@ from light_node import jsonio
 from light_node.contract import records
 from light_node.contract.slots import SlotRecord as LedgerSlot
 from light_node.contract.stub import composite_key
+from light_node.i18n import Text
 from light_node.market.quotes import Quote, Side
 from light_node.market.units import EnergyWh, MoneyWhTick, PriceTick
 from wallet_app.strategy.game import PublicBook
@@ -99,7 +100,7 @@ class MarketReader:
         """Return the settlement of ``slot`` as far as it concerns ``participant``."""
         answer = self._ledger.evaluate("GetSettlement", slot, participant)
         record = jsonio.mapping(answer, "GetSettlement")
-        lines = [jsonio.mapping(line, "a line") for line in jsonio.array(record, "lines")]
+        lines = [jsonio.mapping(line, Text("a line")) for line in jsonio.array(record, "lines")]
         own = [line for line in lines if line.get("participant") == participant]
         return OwnSettlement(
             _price(record),
@@ -119,13 +120,13 @@ class MarketReader:
 
 def standing_from(value: Any) -> Standing:
     """Read what GetStanding answers; ``JsonError`` if it is not that."""
-    fields = jsonio.mapping(value, "a standing")
+    fields = jsonio.mapping(value, Text("a standing"))
     rows = jsonio.array(fields, "quotes")
     if len(rows) > _MAX_QUOTES:
-        raise jsonio.JsonError("a standing holds more quotes than a slot may have")
+        raise jsonio.JsonError(Text("a standing holds more quotes than a slot may have"))
     quotes, fills = [], {}
     for row in rows:
-        entry = jsonio.mapping(row, "a quote of a standing")
+        entry = jsonio.mapping(row, Text("a quote of a standing"))
         quote = _quote(entry)
         quotes.append(quote)
         fills[quote.participant] = EnergyWh(jsonio.integer(entry, "fill_wh", low=0))
@@ -175,7 +176,7 @@ def standing_written(writes: Mapping[str, bytes | None], standing: Standing) -> 
 def _written(writes: Mapping[str, bytes | None], kind: str, *attributes: str) -> dict[str, Any]:
     value = writes.get(composite_key(kind, attributes))
     if value is None:
-        raise jsonio.JsonError("the transaction did not write this record")
+        raise jsonio.JsonError(Text("the transaction did not write this record"))
     return jsonio.mapping(jsonio.strict_loads(value), kind)
 
 
@@ -209,4 +210,4 @@ def _quote(entry: dict[str, Any]) -> Quote:
     except jsonio.JsonError:
         raise
     except ValueError as error:
-        raise jsonio.JsonError(f"a quote of a standing: {error}") from error
+        raise jsonio.JsonError(Text("a quote of a standing: {error}", error=error)) from error

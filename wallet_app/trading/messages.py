@@ -5,6 +5,7 @@ from typing import Any
 
 from light_node import jsonio
 from light_node.fabric.crypto import Signer
+from light_node.i18n import Text
 from light_node.market.quotes import Quote, Side
 from light_node.market.units import EnergyWh, PriceTick
 from wallet_app.settings import Settings
@@ -29,7 +30,7 @@ def quote_message(signer: Signer, slot: str, round_: int, address: str, quote: Q
 
 def read_quote(message: str) -> tuple[str, Quote]:
     """Return slot and quote of a SubmitQuote argument; ``JsonError`` if it is none."""
-    fields = jsonio.mapping(jsonio.strict_loads(message), "a quote")
+    fields = jsonio.mapping(jsonio.strict_loads(message), Text("a quote"))
     try:
         quote = Quote(
             jsonio.string(fields, "participant", max_length=256),
@@ -40,7 +41,7 @@ def read_quote(message: str) -> tuple[str, Quote]:
     except jsonio.JsonError:
         raise
     except ValueError as error:
-        raise jsonio.JsonError(f"a quote: {error}") from error
+        raise jsonio.JsonError(Text("a quote: {error}", error=error)) from error
     return jsonio.string(fields, "slot", max_length=64), quote
 
 

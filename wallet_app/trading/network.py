@@ -13,6 +13,7 @@ from light_node.fabric.gateway import Endorsed, Gateway
 from light_node.fabric.identity import SigningIdentity
 from light_node.fabric.peers import Heights, Move, Peers, PeerWatch
 from light_node.fabric.profile import NetworkProfile
+from light_node.i18n import Text
 from wallet_app.trading.ledger import LedgerEvent, Outcome
 
 
@@ -103,5 +104,5 @@ def _decoded(stream: EventStream) -> Iterator[LedgerEvent]:
             for event in block.events:
                 payload = jsonio.strict_loads(event.payload)
                 if not isinstance(payload, dict):
-                    raise MalformedMessage("an event of the market holds no JSON object")
+                    raise MalformedMessage(Text("an event of the market holds no JSON object"))
                 yield LedgerEvent(event.name, payload, event.transaction_id, block.block_number)

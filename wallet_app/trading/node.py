@@ -12,6 +12,7 @@ from light_node.clock import Clock
 from light_node.fabric.errors import FabricError
 from light_node.fabric.identity import SigningIdentity
 from light_node.fabric.profile import NetworkProfile
+from light_node.i18n import NOTHING
 from wallet_app.trading.proofs import Audited, Proven
 from wallet_app.trading.view import PeerView, Proof, TrustView
 
@@ -89,11 +90,11 @@ class LightNodeAdapter:
         except (NotVerified, StoreError, FabricError):
             return None
         except VerificationError as error:  # a peer serves flags that are not in its commit hash
-            return Audited(Proof.DISPUTED, str(error), contested=True)
+            return Audited(Proof.DISPUTED, error.text, contested=True)
         if not audit.agrees:
             differences = audit.replay.differences
-            said = str(differences[0]) if differences else ""
-            return Audited(Proof.DISPUTED, said, contested=audit.level is Level.DISPUTED)
+            first = differences[0].text if differences else NOTHING
+            return Audited(Proof.DISPUTED, first, contested=audit.level is Level.DISPUTED)
         complete = audit.complete and audit.level is Level.AGREED
         return Audited(Proof.AUDITED if complete else Proof.AGREED)
 
@@ -113,7 +114,8 @@ def trust_view(status: SyncStatus) -> TrustView:
         blocks_per_s=None if progress is None else progress.blocks_per_s,
         seconds_left=None if progress is None else progress.seconds_left,
         peers=tuple(_peer_view(peer) for peer in status.peers),
-        waiting_for=status.problem or status.waiting_for,
+        waiting_for=status.waiting_for,
+        problem=status.problem,
         blocks_verified=status.blocks_verified,
         signatures_verified=status.signatures_verified,
     )

@@ -16,7 +16,8 @@ from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
-from wallet_app.database import DatabaseError, open_database
+from wallet_app.database import DatabaseError, open_database, reason
+from wallet_app.i18n import said, tr
 
 _SCHEMA_VERSION = 1
 _SCHEMA = """
@@ -91,7 +92,7 @@ class Outbox:
         try:
             self._db = open_database(path, _SCHEMA_VERSION, _SCHEMA)
         except DatabaseError as error:
-            raise OutboxError(str(error)) from error
+            raise OutboxError(said(error)) from error
 
     def close(self) -> None:
         """Close the file."""
@@ -125,7 +126,7 @@ class Outbox:
         )
         entry = self.get(key)
         if entry is None:
-            raise OutboxError(f"the entry '{key}' was not kept")
+            raise OutboxError(tr("the entry '{key}' was not kept", key=key))
         return entry
 
     def get(self, key: str) -> Entry | None:
@@ -191,7 +192,9 @@ class Outbox:
             try:
                 self._db.execute(statement, values)
             except sqlite3.Error as error:
-                raise OutboxError(f"cannot write the outbox: {error}; free disk space") from error
+                raise OutboxError(
+                    tr("cannot write the outbox: {why}; free disk space", why=reason(error))
+                ) from error
 
     def _read(self, where: str, values: tuple[object, ...]) -> list[Entry]:
         columns = (
@@ -204,7 +207,7 @@ class Outbox:
                 with closing(self._db.execute(query, values)) as rows:
                     return [_entry(row) for row in rows]
             except sqlite3.Error as error:
-                raise OutboxError(f"cannot read the outbox: {error}") from error
+                raise OutboxError(tr("cannot read the outbox: {why}", why=reason(error))) from error
 
 
 def _entry(row: tuple[object, ...]) -> Entry:

@@ -15,6 +15,7 @@ from typing import Protocol
 
 from light_node import jsonio
 from light_node.fabric.errors import FabricError
+from light_node.i18n import NOTHING, Text
 from wallet_app.trading.view import Proof, TrustView
 
 _log = logging.getLogger(__name__)
@@ -44,12 +45,13 @@ class Proven:
 class Audited:
     """What replaying a slot gave: AUDITED, AGREED if not all could be replayed, or DISPUTED.
 
-    ``difference`` says what differs first, as foreign text; empty unless DISPUTED. ``contested``
-    tells of a DISPUTED one that it rests on flags organisations differ on: that may be decided yet.
+    ``difference`` says what differs first, and quotes the ledger; empty unless DISPUTED.
+    ``contested`` tells of a DISPUTED one that it rests on flags organisations differ on: that may
+    be decided yet.
     """
 
     proof: Proof
-    difference: str = ""
+    difference: Text = NOTHING
     contested: bool = False
 
 

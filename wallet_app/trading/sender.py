@@ -16,6 +16,7 @@ from light_node.fabric.errors import (
     Unavailable,
     UntrustedResponse,
 )
+from wallet_app.failures import explain
 from wallet_app.i18n import tr
 from wallet_app.trading.ledger import Ledger
 from wallet_app.trading.outbox import Entry, EntryState, Outbox
@@ -77,7 +78,7 @@ class Sender:
                 self._advance(entry)
             except FabricError as error:
                 failed = True
-                self._outbox.noted(entry.id, str(error))
+                self._outbox.noted(entry.id, explain(error))
                 self._changed(entry.key)
                 if isinstance(error, Unavailable):
                     break  # the next entry would meet the same silence
@@ -129,7 +130,7 @@ class Sender:
         try:
             transaction_id, envelope = self._ledger.prepare(entry.function, *entry.arguments)
         except (ContractRefused, AccessDenied, UntrustedResponse) as error:
-            self._outbox.refused(entry.id, str(error))
+            self._outbox.refused(entry.id, explain(error))
             return
         self._outbox.prepared(entry.id, transaction_id, envelope)
 

@@ -19,7 +19,8 @@ from light_node.fabric.errors import ContractRefused, FabricError
 from light_node.market.slots import parse
 from light_node.market.units import EnergyWh, PriceTick
 from wallet_app.database import DatabaseError
-from wallet_app.i18n import tr
+from wallet_app.failures import explain, foreign
+from wallet_app.i18n import said, tr
 from wallet_app.meter.desk import MeterDesk
 from wallet_app.trading.course import Course, NotNow, Tools, quote_state
 from wallet_app.trading.export import write_csv
@@ -198,8 +199,9 @@ class TradingSession:
     def _unanswered(self, error: Exception) -> None:
         if self._stopping.is_set():
             return
-        foreign = error.foreign if isinstance(error, FabricError) else ""
-        self._state.say("warning", tr("The market does not answer: {why}", why=str(error)), foreign)
+        self._state.say(
+            "warning", tr("The market does not answer: {why}", why=explain(error)), foreign(error)
+        )
 
     def _again(self, key: str, work: Callable[[], None]) -> None:
         """Put ``work`` on the lane once more, after a pause; one of each ``key`` at a time."""
@@ -405,7 +407,7 @@ class TradingSession:
             self._state.say(
                 "error",
                 tr("{slot}: the settlement does not follow from quotes and readings", slot=slot),
-                found.difference,
+                said(found.difference),
             )
 
     def _say_contested(self, slot_id: str, foreign: str = "") -> None:
@@ -438,7 +440,7 @@ class TradingSession:
             raise NotNow(tr("The wallet is busy: try again in a moment."))
         done.wait()
         if failures and isinstance(failures[0], OutboxError):
-            raise NotNow(tr("Nothing was quoted: {why}", why=str(failures[0]))) from failures[0]
+            raise NotNow(tr("Nothing was quoted: {why}", why=explain(failures[0]))) from failures[0]
         if failures:
             raise failures[0]
 

@@ -19,6 +19,7 @@ from light_node.market.slots import Slot
 from light_node.market.units import EnergyWh, MoneyWhTick, PriceTick
 from light_node.mtc.timetable import Timetable
 from wallet_app.database import DatabaseError
+from wallet_app.failures import explain, foreign
 from wallet_app.i18n import tr
 from wallet_app.meter.desk import MeterDesk
 from wallet_app.meter.plausibility import Limits as MeterLimits
@@ -222,14 +223,12 @@ class RunningWallet:
 
     def _report(self, error: Exception) -> None:
         """Say what went wrong on lane or sender, in our words where we have them."""
-        foreign = ""
         if isinstance(error, FabricError):
             if self.session.stopping:
                 return  # the connection was closed under it, by us
-            foreign = error.foreign
         elif not isinstance(error, DatabaseError):
             _log.error("an error that nobody expected", exc_info=error)
-        self._state.say("error", str(error) or type(error).__name__, foreign)
+        self._state.say("error", explain(error), foreign(error))
 
 
 def limits_of(settings: Settings) -> Limits:

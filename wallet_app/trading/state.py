@@ -17,6 +17,7 @@ from light_node.market.slots import Slot, parse
 from light_node.market.units import EnergyWh, MoneyWhTick
 from light_node.mtc.timetable import Timetable
 from wallet_app.database import DatabaseError
+from wallet_app.failures import explain
 from wallet_app.trading.history import History, SlotRecord
 from wallet_app.trading.view import (
     AgentMode,
@@ -301,7 +302,7 @@ class TradingState:
                 self._history.save(waiting)
                 del self._unsaved[waiting.slot]
         except DatabaseError as error:
-            return str(error)
+            return explain(error)
         return ""
 
     def _slot_view(self, record: SlotRecord, now: datetime) -> SlotView:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from enum import StrEnum
 
+from light_node.i18n import NOTHING, Text
 from light_node.market.units import EnergyWh, MoneyWhTick, PriceTick
 
 
@@ -140,7 +141,7 @@ class PeerView:
     height: int | None = None
     agrees: bool | None = None  # None: not known yet
     last_seen: datetime | None = None
-    error: str = ""  # ours, with what to do
+    error: Text = NOTHING  # ours, with what to do
     in_use: bool = False  # the wallet asks and trades through it
 
 
@@ -159,7 +160,8 @@ class TrustView:
     blocks_per_s: float | None = None
     seconds_left: float | None = None  # None while that cannot be told
     peers: tuple[PeerView, ...] = ()
-    waiting_for: str = ""
+    waiting_for: Text = NOTHING
+    problem: Text = NOTHING  # what keeps it from going on, in place of what it waits for
     blocks_verified: int = 0
     signatures_verified: int = 0
 

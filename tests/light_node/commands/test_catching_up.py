@@ -106,7 +106,7 @@ def test_before_anything_comes_it_says_what_it_waits_for() -> None:
     assert not run(
         Scripted([replace(BASE, height=None, waiting_for="a node to answer")]), 15, stream
     )
-    assert stream.getvalue() == "waiting for a node to answer\n"
+    assert stream.getvalue() == "Waiting for: a node to answer\n"
 
 
 def test_progress_as_json_and_in_words() -> None:

@@ -44,11 +44,11 @@ def test_batches_of_a_catch_up_have_no_line_each(capsys: Any) -> None:
     done = replace(BASE, verified_height=1001, agreed_height=1001)
     said = lines([BASE, replace(BASE, waiting_for="a node to answer"), *behind, done], capsys)
     assert said == [
-        "verified 1, agreed 0", "waiting for: a node to answer", "verified 1001, agreed 1001",
+        "verified 1, agreed 0", "Waiting for: a node to answer", "verified 1001, agreed 1001",
     ]  # fmt: skip
 
 
 def test_a_problem_is_said_at_once_while_catching_up(capsys: Any) -> None:
     behind = replace(BASE, progress=Progress(0.1))
     said = lines([behind, behind, replace(behind, problem="the disk is full")], capsys)
-    assert said == ["verified 1, agreed 0", "problem: the disk is full"]
+    assert said == ["verified 1, agreed 0", "Problem: the disk is full"]

@@ -182,7 +182,7 @@ def test_a_refusal_at_endorsement(gateway: Gateway, peer: Any, kit: Any) -> None
         gateway.submit_transaction("market", "SubmitQuote")
     error = caught.value
     assert (error.status, error.code) == (409, "ROUND_CLOSED")
-    assert error.text == "round 2 of slot X is closed"
+    assert error.foreign == "round 2 of slot X is closed"
     assert error.transaction_id == peer.proposals[0].transaction_id
     assert peer.calls == ["endorse"]
 
@@ -201,7 +201,7 @@ def test_a_refusal_without_a_code_word(gateway: Gateway, peer: Any) -> None:
     with pytest.raises(ContractRefused) as caught:
         gateway.evaluate("market", "f")
     assert (caught.value.status, caught.value.code) == (500, "")
-    assert caught.value.text == "it broke: badly"
+    assert caught.value.foreign == "it broke: badly"
 
 
 def test_an_answer_without_status(gateway: Gateway, peer: Any) -> None:

@@ -171,4 +171,4 @@ def test_the_trust_view() -> None:
     assert (view.peers[1].error, view.waiting_for) == ("no answer", "a second organisation")
     assert (view.blocks_verified, view.signatures_verified) == (12, 40)
     stuck = replace(STATUS, problem="two histories: block 7")
-    assert trust_view(stuck).waiting_for == "two histories: block 7"
+    assert trust_view(stuck).problem == "two histories: block 7"

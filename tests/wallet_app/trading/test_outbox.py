@@ -188,7 +188,7 @@ def test_the_contracts_no_is_kept_with_its_reason(outbox: Outbox) -> None:
     assert entry is not None
     assert (entry.state, entry.note) == (
         EntryState.REFUSED,
-        "the contract refused: status 409 (ROUND_CLOSED)",
+        "the round was closed already, or another one is open (ROUND_CLOSED)",
     )
 
 

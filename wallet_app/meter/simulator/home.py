@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from light_node import jsonio
+from light_node.i18n import Text
 from wallet_app.meter.simulator.household import Household
 
 _MINUTE = timedelta(minutes=1)
@@ -125,7 +126,7 @@ class SimulatedHome:
         ``{"battery_w": W or null}``, ``{"battery_wh": Wh, "until": market time}``, or
         ``{"grid_wh": Wh, "until": market time}`` (see :meth:`set_grid_energy`).
         """
-        fields = jsonio.mapping(value, "a battery command")
+        fields = jsonio.mapping(value, Text("a battery command"))
         if "battery_w" in fields:
             power = fields["battery_w"]
             self.set_battery_power(None if power is None else _number(fields, "battery_w"))
@@ -136,9 +137,11 @@ class SimulatedHome:
         try:
             until = datetime.fromisoformat(text)
         except ValueError as error:
-            raise jsonio.JsonError(f'"until" is no ISO 8601 time: {text}') from error
+            raise jsonio.JsonError(
+                Text('"until" is no ISO 8601 time: {text}', text=text)
+            ) from error
         if until.tzinfo is None:
-            raise jsonio.JsonError('"until" needs an offset, like 2026-06-21T10:00Z')
+            raise jsonio.JsonError(Text('"until" needs an offset, like 2026-06-21T10:00Z'))
         steer(energy, until)
 
     def _next_edge(self) -> datetime:
@@ -214,5 +217,5 @@ class SimulatedHome:
 def _number(fields: dict[str, Any], name: str) -> float:
     value = jsonio.required(fields, name)
     if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > 1e9:
-        raise jsonio.JsonError(f'"{name}" must be a number of at most 1e9')
+        raise jsonio.JsonError(Text('"{name}" must be a number of at most 1e9', name=name))
     return float(value)
