@@ -25,12 +25,12 @@ def fuzz(name: str, inputs: int, seed: str) -> None:
     began, held = time.monotonic(), memory_kib()
     for number in range(1, inputs + 1):
         data = target.damaged(pick)
-        started = time.monotonic()
+        started = time.process_time()
         try:
             target.run(data)
         except Exception as error:
             raise AssertionError(f"{name}: input {number}: {error!r}\n{data.hex()}") from error
-        if time.monotonic() - started > _SLOW_S:
+        if time.process_time() - started > _SLOW_S:
             raise AssertionError(f"{name}: input {number} took too long\n{data.hex()}")
         if number % _TELL_EVERY == 0:
             grown = memory_kib() - held
