@@ -43,6 +43,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--batch-timeout", type=int, metavar="MS", help="how long a block waits to fill (500)"
     )
     up.add_argument(
+        "--batch-messages",
+        type=int,
+        metavar="N",
+        help="how many transactions fill a new network's block before that (100)",
+    )
+    up.add_argument(
         "--kv", action="store_true", help="deploy the chaincode kv too, for tests of the network"
     )
     up.add_argument(
@@ -86,10 +92,14 @@ def execute(arguments: argparse.Namespace) -> int:
 
 def _up(arguments: argparse.Namespace, network: FabricNet) -> int:
     timeout = arguments.batch_timeout
+    messages = arguments.batch_messages
     network_options.check_batch_timeout(timeout)
+    network_options.check_batch_messages(messages)
     network_options.check_host(arguments.host)
     bft = True if arguments.bft else False if arguments.raft else None
-    options = UpOptions(bft, timeout, arguments.kv, arguments.host, tuple(arguments.channel))
+    options = UpOptions(
+        bft, timeout, arguments.kv, arguments.host, tuple(arguments.channel), messages
+    )
 
     def say(text: str) -> None:
         if not arguments.json:

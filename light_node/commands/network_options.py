@@ -22,6 +22,12 @@ def check_batch_timeout(milliseconds: int | None) -> None:
         raise InputError("--batch-timeout must be 1 to 60000 milliseconds")
 
 
+def check_batch_messages(count: int | None) -> None:
+    """Raise ``InputError`` for a number of transactions no block is cut at; None: the default."""
+    if count is not None and not 1 <= count <= 100_000:
+        raise InputError("--batch-messages must be 1 to 100000")
+
+
 def stop_event() -> asyncio.Event:
     """Return an event of the running loop that SIGINT and SIGTERM set."""
     stop = asyncio.Event()

@@ -35,12 +35,14 @@ _ANY, _MAJORITY = common_pb2.ImplicitMetaPolicy.ANY, common_pb2.ImplicitMetaPoli
 class OrderingParameters:
     """What the configuration says of ordering; the timeout runs from a batch's first message.
 
-    ``channel_capability`` is V3_0, or V2_0 where nodes of Fabric 2.5 take part (Raft only).
+    A block is cut earlier once it holds ``batch_messages``. ``channel_capability`` is V3_0, or
+    V2_0 where nodes of Fabric 2.5 take part (Raft only).
     """
 
     bft: bool
     batch_timeout_ms: int
     channel_capability: str = "V3_0"
+    batch_messages: int = MAX_MESSAGE_COUNT
 
 
 def genesis_block(
@@ -104,7 +106,7 @@ def _orderer(material: Material, parameters: OrderingParameters) -> common_pb2.C
         group,
         "BatchSize",
         orderer_pb2.BatchSize(
-            max_message_count=MAX_MESSAGE_COUNT,
+            max_message_count=parameters.batch_messages,
             absolute_max_bytes=ABSOLUTE_MAX_BYTES,
             preferred_max_bytes=PREFERRED_MAX_BYTES,
         ),
@@ -191,7 +193,7 @@ def _bft_options(parameters: OrderingParameters) -> Message:
     # Fabric's defaults, but for how soon a leader is given up: with 20 s to complain, 20 s for the
     # change of view and a minute without heartbeat, a market stood still for up to 42 s.
     return smartbft_pb2.Options(
-        request_batch_max_count=MAX_MESSAGE_COUNT,
+        request_batch_max_count=parameters.batch_messages,
         request_batch_max_bytes=ABSOLUTE_MAX_BYTES,
         request_batch_max_interval=f"{parameters.batch_timeout_ms}ms",
         incoming_message_buffer_size=200,

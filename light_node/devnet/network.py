@@ -17,7 +17,7 @@ from light_node.devnet.ca import CertificateAuthority
 from light_node.devnet.certificates import NODE_LIFETIME, Credential, issue_identity
 from light_node.devnet.config_update import CurrentConfig
 from light_node.devnet.errors import DevnetError, DirectoryError
-from light_node.devnet.genesis import OrderingParameters, genesis_block
+from light_node.devnet.genesis import MAX_MESSAGE_COUNT, OrderingParameters, genesis_block
 from light_node.devnet.layout import CHAINCODE, CHANNEL, Layout, join_address, plan
 from light_node.devnet.ledger import write_genesis
 from light_node.devnet.material import Material
@@ -69,6 +69,7 @@ class Options:
     base_port: int | None = None
     raft: bool = False
     batch_timeout_ms: int | None = None
+    batch_messages: int | None = None
     market_rate: int | None = None
     market_start: datetime | None = None
     channel_capability: str = "V3_0"
@@ -109,7 +110,9 @@ def _create(store: Store, options: Options, now: datetime, random: Random) -> No
     for name, credential in credentials.items():
         store.add_credential(name, credential.certificate_pem, credential.key_pem)
     timeout = options.batch_timeout_ms or DEFAULT_BATCH_TIMEOUT_MS
-    parameters = OrderingParameters(layout.bft, timeout, options.channel_capability)
+    parameters = OrderingParameters(
+        layout.bft, timeout, options.channel_capability, options.batch_messages or MAX_MESSAGE_COUNT
+    )
     material = materials.arrange(layout, credentials)
     seconds = int(now.timestamp())
     write_genesis(store, genesis_block(material, parameters, seconds, random(NONCE_BYTES)))

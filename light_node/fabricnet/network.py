@@ -70,6 +70,7 @@ class UpOptions:
     kv: bool = False
     host: str | None = None
     channels: tuple[str, ...] = ()
+    batch_messages: int | None = None
 
 
 class FabricNet:
@@ -144,6 +145,7 @@ class FabricNet:
             base_port=None if known else 0,
             raft=known is None and not bft,
             batch_timeout_ms=options.batch_timeout_ms,
+            batch_messages=options.batch_messages,
             channel_capability=_capability(programs),
         )
         try:

@@ -67,7 +67,10 @@ def prepare(
         place = folder(opened.directory, name)
         path = place / GENESIS_FILE
         if not path.exists():
-            parameters = OrderingParameters(opened.layout.bft, opened.batch_timeout_ms, capability)
+            config = ChannelConfig.from_block(devnet_network.genesis_bytes(opened.genesis))
+            parameters = OrderingParameters(
+                opened.layout.bft, opened.batch_timeout_ms, capability, config.batch_max_messages
+            )
             block = genesis_block(
                 opened.material, parameters, int(now.timestamp()), random(NONCE_BYTES), name
             )

@@ -118,7 +118,9 @@ def run() -> None:
     with tempfile.TemporaryDirectory() as directory:
         network = FabricNet(Path(directory, "n"), SystemClock())
         try:
-            network.up(UpOptions(bft=_ORDERING == "bft", kv=True), lambda text: None)
+            network.up(
+                UpOptions(bft=_ORDERING == "bft", kv=True, batch_messages=10), lambda text: None
+            )
             print(f"Fabric {release}, {_ORDERING}, batch 500 ms or 10\n")
             asyncio.run(_run(network))
         finally:

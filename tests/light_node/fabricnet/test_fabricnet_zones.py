@@ -27,7 +27,9 @@ NOW = datetime(2026, 11, 1, tzinfo=UTC)
 @pytest.fixture(params=["bft", "raft"])
 def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Network]:
     store = Store.open(tmp_path / "keys")
-    options = Options(base_port=0, raft=request.param == "raft", batch_timeout_ms=250)
+    options = Options(
+        base_port=0, raft=request.param == "raft", batch_timeout_ms=250, batch_messages=7
+    )
     made = devnet_network.open_network(tmp_path, options, store, NOW, secrets.token_bytes)
     cas = devnet_network.authorities(
         made, Registry(store, secrets.token_bytes), lambda: NOW, secrets.token_bytes
@@ -45,7 +47,8 @@ def test_a_zone_differs_from_the_first_channel_in_its_name_only(opened: Network)
     first, south = prepared(opened, "south")
     one, other = (ChannelConfig.from_block(zone.genesis) for zone in (first, south))
     assert (one.channel_id, other.channel_id) == ("market", "south")
-    for name in ("consensus_type", "batch_timeout_ns", "consenters"):
+    assert one.batch_max_messages == 7
+    for name in ("consensus_type", "batch_timeout_ns", "batch_max_messages", "consenters"):
         assert getattr(one, name) == getattr(other, name)
     members = [org.msp_id for org in other.application_organizations]
     assert members == [org.msp_id for org in one.application_organizations]
