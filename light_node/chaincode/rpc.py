@@ -202,12 +202,12 @@ class _Link(asyncio.Protocol):
                     self._open(event)
                 elif (lost := self._calls.pop(event.stream, None)) is not None:
                     lost.lost()
-        except (ConnectionFault, ssl.SSLError) as fault:
-            log.info("connection ended: %s", fault, extra={"peer": self._peer})
+        except ConnectionFault as fault:
             self._receiving = False
             self.flush()
-            self._lose_all()
-            self._transport.close()
+            self._leave(fault)
+        except ssl.SSLError as error:
+            self._tls_failed(error)
         finally:
             self._receiving = False
         self.flush()
@@ -216,18 +216,19 @@ class _Link(asyncio.Protocol):
 
     def flush(self) -> None:
         """Send what is there, once for all that one reading brought about."""
-        if self._receiving:
+        if self._receiving or self._transport.is_closing():
             return
         if self._tls is None:
             out = self.connection.take()
         else:
-            if self._tls.agreed and (plain := self.connection.take()):
-                self._tls.send(plain)
+            try:
+                if self._tls.agreed and (plain := self.connection.take()):
+                    self._tls.send(plain)
+            except ssl.SSLError as error:
+                self._tls_failed(error)
+                return
             out = self._tls.take()
-        if out and not self._transport.is_closing():
-            self._transport.write(out)
-            if self._transport.get_write_buffer_size() > _MOST_UNSENT:
-                self.cut("it does not read")
+        self._write(out)
 
     def forget(self, stream: int) -> None:
         """Pass on nothing more of a call."""
@@ -246,6 +247,22 @@ class _Link(asyncio.Protocol):
         """Break the connection off."""
         log.info("connection cut: %s", why, extra={"peer": self._peer})
         self._transport.abort()
+
+    def _write(self, out: bytes) -> None:
+        if out:
+            self._transport.write(out)
+            if self._transport.get_write_buffer_size() > _MOST_UNSENT:
+                self.cut("it does not read")
+
+    def _tls_failed(self, error: ssl.SSLError) -> None:
+        assert self._tls is not None
+        self._write(self._tls.take())  # what TLS has to say of it
+        self._leave(error)
+
+    def _leave(self, why: Exception) -> None:
+        log.info("connection ended: %s", why, extra={"peer": self._peer})
+        self._lose_all()
+        self._transport.close()
 
     def _open(self, request: Opened) -> None:
         headers = dict(request.headers)

@@ -29,7 +29,7 @@ _S_TABLE, _S_STREAMS, _S_WINDOW, _S_FRAME, _S_HEADERS = 1, 3, 4, 5, 6
 MAX_STREAMS = 100
 STREAM_WINDOW = 1024 * 1024
 CONNECTION_WINDOW = 4 * STREAM_WINDOW
-MAX_BLOCK_BYTES = 64 * 1024
+MAX_BLOCK_BYTES = 16 * 1024
 """Most bytes of one header block, as compressed."""
 _DEFAULT_WINDOW = 65_535
 _FRAME_BYTES = 16_384  # largest frame taken; the default, which gRPC's clients send at most

@@ -1,5 +1,7 @@
 """TLS, health, and a stop that lets transactions end."""
 
+import contextlib
+import socket
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -152,3 +154,28 @@ def test_a_port_that_is_taken_is_a_clear_error(serve: Any) -> None:
     server = serve("kv")
     with pytest.raises(ServerError, match=r"cannot listen on 127\.0\.0\.1:"):
         serve("kv", address=server.address)
+
+
+def test_tls_that_is_none_ends_its_connection_only(
+    serve: Any, dial: Any, trader: SigningIdentity, root: Credential, server_certificate: Credential
+) -> None:
+    server = serve("kv", tls=tls(server_certificate))
+    peer = dial(server, credentials=credentials(root))
+    host, port = server.address.split(":")
+    for garbage in (b"\x16\x03\x01\x00\x05hello", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", bytes(100)):
+        with socket.create_connection((host, int(port)), timeout=WAIT) as connection:
+            connection.sendall(garbage)
+            with contextlib.suppress(ConnectionResetError):
+                while connection.recv(4096):
+                    pass
+    assert peer.call(trader, "put", "k", "v").payload == b"v"
+
+
+def test_keys_that_do_not_belong_together_are_a_clear_error(
+    serve: Any, server_certificate: Credential
+) -> None:
+    other = crypto.private_key_pem(crypto.generate_key())
+    with pytest.raises(ServerError, match="cannot be used"):
+        serve("kv", tls=Tls(server_certificate.certificate_pem, other))
+    with pytest.raises(ServerError, match="cannot be used"):
+        serve("kv", tls=Tls(server_certificate.certificate_pem, server_certificate.key_pem, b"x"))
