@@ -23,7 +23,6 @@ from light_node.devnet.ca_requests import (
     attributes_of,
     basic,
     check_registrar,
-    identity_json,
     request_hosts,
     request_key,
     signing_request,
@@ -86,8 +85,8 @@ class CertificateAuthority:
     ) -> None:
         self.name = name
         self._credential = credential
-        self._registry = registry
-        self._now = now
+        self.registry = registry
+        self.now = now
         self._new_secret = new_secret
 
     # -- what the REST interface and the devnet itself share ----------------------------------
@@ -109,13 +108,13 @@ class CertificateAuthority:
             Attribute("hf.Affiliation", affiliation, True),
         )
         kept = [a for a in attributes if a.name not in {b.name for b in automatic}]
-        return self._registry.add(
+        return self.registry.add(
             self.name, identity, secret, kind, affiliation, [*kept, *automatic], max_enrollments
         )
 
     def register_registrar(self, identity: str, secret: str) -> bool:
         """Register the bootstrap identity, which may register others; False if it exists."""
-        return self._registry.add(
+        return self.registry.add(
             self.name, identity, secret, "client", "", REGISTRAR_ATTRIBUTES, UNLIMITED
         )
 
@@ -135,17 +134,17 @@ class CertificateAuthority:
             public_key,
             registration.id,
             units,
-            self._now() + DEFAULT_LIFETIME,
+            self.now() + DEFAULT_LIFETIME,
             not_before=not_before,
             attributes=attributes,
             location=location,
         )
-        self._registry.add_certificate(self.name, registration.id, certificate)
+        self.registry.add_certificate(self.name, registration.id, certificate)
         return certificate
 
     def registration(self, identity: str) -> Registration | None:
         """Return who ``identity`` is, None if unknown."""
-        return self._registry.find(self.name, identity)
+        return self.registry.find(self.name, identity)
 
     # -- cainfo, enroll, reenroll --------------------------------------------------------------
 
@@ -165,13 +164,13 @@ class CertificateAuthority:
         registration = self.registration(identity)
         if registration is not None and registration.wrong_secrets >= MAX_WRONG_SECRETS:
             raise CaFailure(401, 73, "Incorrect password entered too many times")
-        if not self._registry.secret_matches(self.name, identity, secret):
-            self._registry.count_wrong_secret(self.name, identity)
+        if not self.registry.secret_matches(self.name, identity, secret):
+            self.registry.count_wrong_secret(self.name, identity)
             raise unauthenticated()
         if registration is None or registration.revoked:
             raise unauthenticated()
         signing = signing_request(fields, registration)
-        if not self._registry.count_enrollment(self.name, identity):
+        if not self.registry.count_enrollment(self.name, identity):
             raise unauthenticated()
         return self._enrolled(registration, signing, fields)
 
@@ -195,10 +194,10 @@ class CertificateAuthority:
                 key,
                 registration.id,
                 hosts,
-                self._now() + DEFAULT_LIFETIME,
+                self.now() + DEFAULT_LIFETIME,
                 units=[registration.type],
             )
-            self._registry.add_certificate(self.name, registration.id, certificate)
+            self.registry.add_certificate(self.name, registration.id, certificate)
         elif profile == "":
             kept = [a for a in signing.subject if a.oid in _KEPT_SUBJECT]
             certificate = self.issue(
@@ -215,7 +214,7 @@ class CertificateAuthority:
             "ServerInfo": self.info(),
         }
 
-    # -- register, identities ------------------------------------------------------------------
+    # -- register ------------------------------------------------------------------
 
     def register(self, request: CaRequest, fields: Mapping[str, Any]) -> dict[str, Any]:
         """Register an identity for a caller who may."""
@@ -237,25 +236,14 @@ class CertificateAuthority:
             secret,
             kind,
             attributes,
-            affiliation=affiliation_of(fields.get("affiliation") or "", caller),
+            affiliation=affiliation_of(
+                fields.get("affiliation") or "", caller, self.registry.affiliations(self.name)
+            ),
             max_enrollments=most or UNLIMITED,
         )
         if not added:
             raise CaFailure(409, 74, f"Identity '{identity}' is already registered")
         return {"secret": secret}
-
-    def identities(self, request: CaRequest, identity: str | None) -> dict[str, Any]:
-        """Return one registered identity, or all."""
-        caller = self.authenticate(request)
-        if not caller.attribute(ROLES):
-            raise unauthorized()
-        if identity is None:
-            found = self._registry.all(self.name)
-            return {"identities": [identity_json(r) for r in found], "caname": self.name}
-        registration = self.registration(identity)
-        if registration is None:
-            raise CaFailure(404, 63, f"Failed to get identity '{identity[:100]}'")
-        return {**identity_json(registration), "caname": self.name}
 
     # -- revoke, gencrl ------------------------------------------------------------------------
 
@@ -266,9 +254,9 @@ class CertificateAuthority:
         if reason not in REASONS:  # as Fabric CA takes it
             reason = "unspecified"
         chosen = self._to_revoke(caller, fields)
-        moment = self._now().astimezone(UTC).replace(microsecond=0)
+        moment = self.now().astimezone(UTC).replace(microsecond=0)
         for certificate in chosen:
-            self._registry.revoke_certificate(self.name, certificate.serial, moment, reason)
+            self.registry.revoke_certificate(self.name, certificate.serial, moment, reason)
         # Whoever may revoke gets the list with it: hf.GenCRL is asked for by ``gencrl`` only.
         crl = self._crl(moment) if fields.get("gencrl") and chosen else ""
         entries = [{"Serial": c.serial, "AKI": c.aki} for c in chosen]
@@ -284,15 +272,15 @@ class CertificateAuthority:
                 raise unauthorized()
             if registration is None:
                 raise CaFailure(404, 10, f"Identity {str(identity)[:100]} was not found")
-            self._registry.revoke_identity(self.name, registration.id)
-            found = self._registry.certificates(self.name, registration.id)
+            self.registry.revoke_identity(self.name, registration.id)
+            found = self.registry.certificates(self.name, registration.id)
             return [c for c in found if c.revoked_at is None]
         serial, aki = (_hex(fields, name) for name in ("serial", "aki"))
         if not serial or not aki:
             raise CaFailure(
                 400, 15, "Either Name or Serial and AKI are required for a revoke request"
             )
-        one = self._registry.certificate(self.name, serial)
+        one = self.registry.certificate(self.name, serial)
         named = f"Certificate with serial {serial} and AKI {aki}"
         if one is None or one.aki.lstrip("0") != aki:
             raise CaFailure(404, 8, f"{named} was not found")
@@ -318,7 +306,7 @@ class CertificateAuthority:
                     f"Invalid '{what}after' value. It must not be a timestamp greater "
                     f"than '{what}before'",
                 )
-        return {"CRL": self._crl(self._now(), revoked=revoked, expire=expire)}
+        return {"CRL": self._crl(self.now(), revoked=revoked, expire=expire)}
 
     def _crl(
         self,
@@ -328,7 +316,7 @@ class CertificateAuthority:
         expire: tuple[datetime | None, datetime | None] = (None, None),
     ) -> str:
         listed = []
-        for entry in self._registry.certificates(self.name):
+        for entry in self.registry.certificates(self.name):
             certificate = crypto.load_certificate(entry.pem)
             if (
                 entry.revoked_at is not None
@@ -359,12 +347,12 @@ class CertificateAuthority:
         if not crypto.verify(public_key, signature, signed.encode()):
             raise unauthenticated()
         # What this CA issued it remembers byte for byte, so nothing else can pass for it.
-        issued = self._registry.certificate(self.name, serial_text(certificate.serial_number))
+        issued = self.registry.certificate(self.name, serial_text(certificate.serial_number))
         if (
             issued is None
             or crypto.load_certificate(issued.pem) != certificate
             or issued.revoked_at is not None
-            or self._now() > certificate.not_valid_after_utc
+            or self.now() > certificate.not_valid_after_utc
         ):
             raise unauthenticated()
         registration = self.registration(issued.id)

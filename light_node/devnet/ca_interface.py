@@ -3,12 +3,13 @@
 ``docs/fabric-protocol.md`` 5.1 and 5.2; no sockets, see :mod:`light_node.devnet.ca_server`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from light_node import jsonio
 from light_node.devnet.ca import CertificateAuthority
+from light_node.devnet.ca_admin import Administration
 from light_node.devnet.ca_requests import CaAnswer, CaFailure, CaRequest
 from light_node.i18n import Text
 
@@ -18,6 +19,7 @@ class CaInterface:
 
     def __init__(self, authorities: Sequence[CertificateAuthority]) -> None:
         self._authorities = {authority.name: authority for authority in authorities}
+        self._administrations = {a.name: Administration(a) for a in authorities}
         self._default = authorities[0]
 
     def handle(self, request: CaRequest) -> CaAnswer:
@@ -34,13 +36,13 @@ class CaInterface:
         parts = urlsplit(request.target)
         path = parts.path.removeprefix("/api/v1").strip("/")
         fields = self._fields(request, path)
-        query = parse_qs(parts.query).get("ca", [""])[0]
-        authority = self._authority(query or str(fields.get("caname") or ""))
+        query = {name: values[0] for name, values in parse_qs(parts.query).items()}
+        authority = self._authority(query.get("ca") or str(fields.get("caname") or ""))
         name, _, rest = path.partition("/")
         if name == "cainfo" and not rest:
             return 200, authority.info()
-        if request.method == "GET" and name == "identities":
-            return 200, authority.identities(request, unquote(rest) or None)
+        if name in ("identities", "affiliations", "certificates"):
+            return self._administer(authority.name, request, name, unquote(rest), fields, query)
         actions = {
             "enroll": (201, authority.enroll),
             "reenroll": (201, authority.reenroll),
@@ -55,13 +57,42 @@ class CaInterface:
         status, action = actions[name]
         return status, action(request, fields)
 
+    def _administer(
+        self,
+        ca: str,
+        request: CaRequest,
+        kind: str,
+        name: str,
+        fields: dict[str, Any],
+        query: Mapping[str, str],
+    ) -> tuple[int, dict[str, Any]]:
+        administration = self._administrations[ca]
+        match request.method, kind, bool(name):
+            case "GET", "identities", _:
+                return 200, administration.identities(request, name)
+            case "POST", "identities", False:
+                return 201, administration.add_identity(request, fields)
+            case "PUT", "identities", True:
+                return 200, administration.modify_identity(request, name, fields)
+            case "DELETE", "identities", True:
+                return 200, administration.remove_identity(request, name, query)
+            case "GET", "affiliations", _:
+                return 200, administration.affiliations(request, name)
+            case "POST", "affiliations", False:
+                return 201, administration.add_affiliation(request, fields, query)
+            case "DELETE", "affiliations", True:
+                return 200, administration.remove_affiliation(request, name, query)
+            case "GET", "certificates", False:
+                return 200, administration.certificates(request, query)
+        raise CaFailure(405, 1, "Invalid HTTP method")
+
     def _fields(self, request: CaRequest, path: str) -> dict[str, Any]:
         if request.body:
             try:
                 return jsonio.mapping(jsonio.strict_loads(request.body), Text("the request"))
             except jsonio.JsonError as error:
                 raise CaFailure(400, 5, f"Invalid request body: {error}") from error
-        if request.method == "POST" and path != "cainfo":
+        if request.method in ("POST", "PUT") and path != "cainfo":
             raise CaFailure(400, 4, "Empty request body")
         return {}
 

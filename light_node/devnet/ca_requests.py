@@ -22,8 +22,6 @@ from light_node.i18n import Text
 ROLES, MANAGED_ATTRIBUTES = "hf.Registrar.Roles", "hf.Registrar.Attributes"
 """Attributes of a registrar: which types it may register, and with which attributes."""
 _MAX_AFFILIATION_CHARACTERS = 256
-AFFILIATIONS = ("org1", "org1.department1", "org1.department2", "org2", "org2.department1")
-"""What a CA knows besides the root affiliation: the tree Fabric CA starts with."""
 _UNUSABLE: tuple[type[Exception], ...] = (*crypto.UNREADABLE, InvalidSignature)
 _OWNED_FLAGS = ("hf.Revoker", "hf.IntermediateCA", "hf.GenCRL", "hf.AffiliationMgr")
 _OWNED_ROLES = (ROLES, "hf.Registrar.DelegateRoles")
@@ -198,17 +196,21 @@ def _list(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
-def affiliation_of(asked: Any, caller: Registration) -> str:
+def affiliation_of(asked: Any, caller: Registration, known: Sequence[str]) -> str:
     """Return the affiliation to register under: a known one, the caller's own or below it."""
     if not isinstance(asked, str) or len(asked) > _MAX_AFFILIATION_CHARACTERS:
         raise jsonio.JsonError(Text('"affiliation" must be a short string'))
     name = "" if asked == "." else asked or caller.affiliation
-    mine = caller.affiliation
-    if mine and name != mine and not name.startswith(f"{mine}."):
+    if not is_within(name, caller.affiliation):
         raise unauthorized()
-    if name and name not in AFFILIATIONS:
+    if name and name not in known:
         raise unauthorized()
     return name
+
+
+def is_within(affiliation: str, above: str) -> bool:
+    """Tell whether an affiliation is ``above`` or below it; all are below the root, ""."""
+    return not above or affiliation == above or affiliation.startswith(f"{above}.")
 
 
 def identity_json(registration: Registration) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import hashlib
 import hmac
 import json
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -19,6 +19,8 @@ from light_node.devnet.store import Store
 from light_node.fabric import crypto
 
 UNLIMITED = -1
+AFFILIATIONS = ("org1", "org1.department1", "org1.department2", "org2", "org2.department1")
+"""What a CA knows at first besides the root affiliation: the tree Fabric CA starts with."""
 _SALT_BYTES = 16
 # About 10 ms a guess: online guessing is stopped by the attempt limit, this is for a stolen file.
 _SCRYPT_COST = 2**12
@@ -105,7 +107,7 @@ class Registry:
         """Register ``identity``; False if it exists already."""
         salt = self._random(_SALT_BYTES)
         hashed = _hash(secret, salt)
-        text = json.dumps([[a.name, a.value, a.ecert] for a in attributes], ensure_ascii=False)
+        text = _attributes_text(attributes)
         with self._lock:
             cursor = self._store.execute(
                 "INSERT OR IGNORE INTO ca_identity "
@@ -139,6 +141,38 @@ class Registry:
             )
             return cursor.rowcount == 1
 
+    def modify(
+        self, ca: str, changed: Registration, secret: str | None, max_enrollments: int
+    ) -> None:
+        """Keep type, affiliation and attributes of ``changed``, and a new secret if there is one.
+
+        A new secret forgets the wrong ones before it.
+        """
+        text = _attributes_text(changed.attributes)
+        with self._lock, self._store.transaction():
+            self._store.execute(
+                "UPDATE ca_identity SET type = ?, affiliation = ?, attributes = ?, "
+                "max_enrollments = ? WHERE ca = ? AND id = ?",
+                [changed.type, changed.affiliation, text, max_enrollments, ca, changed.id],
+            )
+            if secret is not None:
+                salt = self._random(_SALT_BYTES)
+                self._store.execute(
+                    "UPDATE ca_identity SET salt = ?, secret = ?, wrong_secrets = 0 "
+                    "WHERE ca = ? AND id = ?",
+                    [salt, _hash(secret, salt), ca, changed.id],
+                )
+
+    def remove(self, ca: str, identity: str, moment: datetime, reason: str) -> None:
+        """Forget an identity and revoke its certificates."""
+        with self._lock, self._store.transaction():
+            self._store.execute("DELETE FROM ca_identity WHERE ca = ? AND id = ?", [ca, identity])
+            self._store.execute(
+                "UPDATE ca_certificate SET revoked_at = ?, reason = ? "
+                "WHERE ca = ? AND id = ? AND revoked_at IS NULL",
+                [moment.isoformat(), reason, ca, identity],
+            )
+
     def revoke_identity(self, ca: str, identity: str) -> None:
         """Let the identity enrol no more."""
         self._update("revoked = 1", ca, identity)
@@ -148,6 +182,19 @@ class Registry:
             self._store.execute(
                 f"UPDATE ca_identity SET {assignment} WHERE ca = ? AND id = ?", [ca, identity]
             )
+
+    # -- affiliations ------------------------------------------------------------------------
+
+    def affiliations(self, ca: str) -> tuple[str, ...]:
+        """Return the affiliations of a CA, sorted."""
+        with self._lock:
+            kept = self._store.meta(f"affiliations/{ca}")
+        return AFFILIATIONS if kept is None else tuple(json.loads(kept))
+
+    def set_affiliations(self, ca: str, names: Iterable[str]) -> None:
+        """Keep other affiliations."""
+        with self._lock:
+            self._store.set_meta(f"affiliations/{ca}", json.dumps(sorted(set(names))))
 
     # -- certificates ------------------------------------------------------------------------
 
@@ -197,6 +244,10 @@ _SELECT_IDENTITY = (
     "revoked FROM ca_identity"
 )
 _SELECT_CERTIFICATE = "SELECT serial, aki, id, pem, revoked_at, reason FROM ca_certificate"
+
+
+def _attributes_text(attributes: Sequence[Attribute]) -> str:
+    return json.dumps([[a.name, a.value, a.ecert] for a in attributes], ensure_ascii=False)
 
 
 def serial_text(serial: int) -> str:

@@ -72,6 +72,7 @@ def fabric_ca_command(
         f"--tls.keyfile={folder / 'tls-key.pem'}",
         f"--csr.cn=ca.{organization}",
         "--cfg.identities.allowremove",
+        "--cfg.affiliations.allowremove",
     ]
     environment = {
         "FABRIC_CA_SERVER_HOME": str(folder),

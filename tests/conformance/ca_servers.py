@@ -58,6 +58,8 @@ def fabric_ca(program: Path, directory: Path) -> Iterator[CaUnderTest]:
         *("start", "-b", f"admin:{secret}", "-n", CA_NAME, "-H", str(directory)),
         *("--address", "127.0.0.1", "--port", str(port), "--tls.enabled"),
         *("--csr.hosts", "127.0.0.1,localhost"),
+        # Off by default; a devnet has nobody to protect against it.
+        *("--cfg.identities.allowremove", "--cfg.affiliations.allowremove"),
         *("--operations.listenaddress", f"127.0.0.1:{operations}"),
     ]
     directory.mkdir(parents=True, exist_ok=True)
