@@ -7,9 +7,9 @@ from light_node.chain.conflicts import Conflicts, Elsewhere
 from light_node.chain.intake import Intake, NotStored
 from light_node.chain.shared import Shared
 from light_node.chain.status import PeerState
-from light_node.chain.tracker import Tracker
+from light_node.chain.tracker import Tracker, WrongClock
 from light_node.fabric.block import Block
-from light_node.fabric.errors import FabricError, Unavailable
+from light_node.fabric.errors import FabricError, TimeRefused, Unavailable
 from light_node.i18n import Text, told
 
 BATCH_BLOCKS = 1_000
@@ -40,6 +40,11 @@ class Follower:
             before = tracker.matched
             try:
                 self._follow(tracker)
+                delay = retry
+            except TimeRefused as error:
+                shared.set_state(
+                    tracker, PeerState.UNREACHABLE, error.text, wrong_clock=WrongClock(error.ahead)
+                )
                 delay = retry
             except FabricError as error:
                 shared.set_state(tracker, PeerState.UNREACHABLE, error.text, error.foreign)

@@ -11,7 +11,14 @@ from light_node.chain.recorder import Recorder
 from light_node.chain.sources import Source
 from light_node.chain.status import PeerState, SyncStatus
 from light_node.chain.store import HeaderStore
-from light_node.chain.tracker import Tracker, claimed_height, mark_behind, waiting_for
+from light_node.chain.tracker import (
+    Tracker,
+    WrongClock,
+    claimed_height,
+    clock_fits,
+    mark_behind,
+    waiting_for,
+)
 from light_node.chain.trust import TrustRoot
 from light_node.clock import Clock
 from light_node.i18n import NOTHING, Text, all_of
@@ -97,7 +104,15 @@ class Shared:
             tracker.height = height
         self.tell()
 
-    def set_state(self, tracker: Tracker, state: PeerState, error: Text, foreign: str = "") -> None:
+    def set_state(
+        self,
+        tracker: Tracker,
+        state: PeerState,
+        error: Text,
+        foreign: str = "",
+        *,
+        wrong_clock: WrongClock | None = None,
+    ) -> None:
         """Note what is wrong with a source, unless everything is ending or it is shut out."""
         if self.stopping.is_set():
             return
@@ -105,6 +120,7 @@ class Shared:
             if tracker.quarantined:
                 return
             tracker.state, tracker.error, tracker.foreign = state, error, foreign
+            tracker.wrong_clock = wrong_clock
         self.tell()
 
     def matched(self, tracker: Tracker, number: int) -> None:
@@ -175,7 +191,7 @@ class Shared:
             agreed_height=agreed,
             valid_height=self.agreement.valid_height,
             height=claimed,
-            peers=tuple(tracker.status(now) for tracker in self.trackers),
+            peers=tuple(t.status(now, clock_fits=clock_fits(self.trackers)) for t in self.trackers),
             waiting_for=_FORKED if fork else waiting_for(self.trackers, verified, agreed),
             problem=self._current_problem(),
             blocks_verified=self.blocks_verified,

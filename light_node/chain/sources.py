@@ -7,6 +7,7 @@ trusted channel configuration, and no two organisations may share one.
 
 import threading
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from typing import Literal, Protocol
 from weakref import WeakSet
 
@@ -19,9 +20,10 @@ from light_node.fabric import crypto
 from light_node.fabric.channel_config import ChannelConfig
 from light_node.fabric.connection import connect
 from light_node.fabric.deliver import BlockStream, DeliverClient
-from light_node.fabric.errors import Unavailable
+from light_node.fabric.errors import TimeRefused, Unavailable
 from light_node.fabric.identity import SigningIdentity
 from light_node.fabric.msp import MspError
+from light_node.fabric.peers import Heights, Link
 from light_node.fabric.profile import NetworkProfile
 from light_node.i18n import Text, all_of
 
@@ -99,7 +101,10 @@ class GrpcSource:
 
     def newest(self) -> bytes:
         """Return the node's newest block, without data if the server can."""
-        return self._connected().newest(timeout=CALL_TIMEOUT_S)
+        try:
+            return self._connected().newest(timeout=CALL_TIMEOUT_S)
+        except TimeRefused as error:
+            raise TimeRefused(error.status, self._ahead()) from error
 
     def block(self, number: int, *, headers_only: bool = False) -> bytes:
         """Return block ``number``; ``BlockNotFound`` if the node does not have it yet."""
@@ -129,6 +134,18 @@ class GrpcSource:
             channel.close()
         for stream in streams:
             stream.close()
+
+    def _ahead(self) -> timedelta | None:
+        """Return how far the node's clock is ahead; only peers of 3.0 and later tell."""
+        identity, channel_id, clock = self._arguments
+        with self._lock:
+            channel = self._channel
+        if channel is None or self.kind == "orderer":
+            return None
+        heights = Heights(identity, channel_id, clock)
+        link = Link(self.address, self.organization, channel)
+        heights([link])
+        return heights.ahead(link)
 
     def _check_open(self) -> None:
         if self._closed:

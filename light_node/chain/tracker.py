@@ -2,14 +2,22 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from light_node.chain.sources import Source, Stream
 from light_node.chain.status import PeerState, PeerStatus
+from light_node.fabric import clocks
 from light_node.i18n import NOTHING, Text, all_of, any_of
 
 BEHIND_S = 2.0
 """A source whose newest header is not our tip for so long is no longer counted as agreeing."""
+
+
+@dataclass(frozen=True, slots=True)
+class WrongClock:
+    """A source refuses this machine's time: its clock is ``ahead`` of it, None if unknown."""
+
+    ahead: timedelta | None
 
 
 @dataclass
@@ -32,6 +40,7 @@ class Tracker:
     quarantined: bool = False
     error: Text = NOTHING
     foreign: str = ""
+    wrong_clock: WrongClock | None = None
     stream: Stream | None = field(default=None, repr=False)
 
     @property
@@ -42,6 +51,7 @@ class Tracker:
     def connected(self, at: datetime) -> None:
         """Note that the source has just shown something that fits."""
         self.state, self.error, self.foreign = PeerState.CONNECTED, NOTHING, ""
+        self.wrong_clock = None
         self.last_seen = at
 
     def agrees(self, now: float) -> bool | None:
@@ -54,8 +64,24 @@ class Tracker:
             return True
         return None if now - self.behind_since > BEHIND_S else True
 
-    def status(self, now: float) -> PeerStatus:
-        """Return what is shown of it at monotonic time ``now``."""
+    def status(self, now: float, *, clock_fits: bool) -> PeerStatus:
+        """Return what is shown of it at monotonic time ``now``.
+
+        ``clock_fits``: other organisations take this machine's time, so a clock that differs from
+        it is wrong itself.
+        """
+        error = self.error
+        if self.wrong_clock is not None:
+            apart = clocks.apart(self.wrong_clock.ahead)
+            error = (
+                Text(
+                    "its clock is {apart}: this machine's time suits other organisations, so its "
+                    "operator has to set it",
+                    apart=apart,
+                )
+                if clock_fits
+                else Text("its clock is {apart}: set the clock that is wrong", apart=apart)
+            )
         return PeerStatus(
             self.organization,
             self.source.address,
@@ -64,7 +90,7 @@ class Tracker:
             self.height,
             self.agrees(now),
             self.last_seen,
-            self.error,
+            error,
             self.foreign,
         )
 
@@ -78,6 +104,11 @@ def mark_behind(trackers: Sequence[Tracker], tip: int, now: float) -> None:
             tracker.behind_since = now
 
 
+def clock_fits(trackers: Sequence[Tracker]) -> bool:
+    """Tell whether a node of some organisation takes this machine's time."""
+    return any(t.state is PeerState.CONNECTED for t in trackers)
+
+
 def claimed_height(trackers: Sequence[Tracker]) -> int | None:
     """Return the largest height claimed by a source that is believed, None before any answered."""
     believed = (t for t in trackers if t.state is not PeerState.DISAGREES)
@@ -89,15 +120,25 @@ def waiting_for(trackers: Sequence[Tracker], verified: int, agreed: int | None) 
     connected = {t.organization for t in trackers if t.state is PeerState.CONNECTED}
     asked = {t.organization for t in trackers if t.state is PeerState.CONNECTING}
     missing = sorted({t.organization for t in trackers} - connected)
+    if not connected and all(t.wrong_clock is not None for t in trackers):
+        ahead = next((t.wrong_clock.ahead for t in trackers if t.wrong_clock), None)
+        return Text(
+            "this machine's clock to be set: the clocks of all nodes are {apart}",
+            apart=clocks.apart(ahead),
+        )
     if not connected:
         return Text("a node of {names} to answer", names=any_of(missing))
     claimed = claimed_height(trackers) or 0
     if claimed > verified:
         return Text("blocks {first} to {last}", first=verified, last=claimed - 1)
     if (agreed or 0) < verified:
-        away = [name for name in missing if name not in asked]
+        wrong = [t.organization for t in trackers if t.wrong_clock is not None]
+        away = [name for name in missing if name not in (*asked, *wrong)]
         text = Text("a second organisation to show block {number}", number=verified - 1)
         if away:
             text = Text("{what} ({names} not reachable)", what=text, names=all_of(away))
+        if wrong:
+            names = all_of(sorted(set(wrong)))
+            text = Text("{what} (wrong clock: {names})", what=text, names=names)
         return text
     return NOTHING

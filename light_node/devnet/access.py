@@ -7,7 +7,7 @@ Error texts are Fabric's own, since clients tell cases apart by them.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from light_node.devnet.config_update import CurrentConfig, follows
 from light_node.fabric.channel_config import ChannelConfig
@@ -50,12 +50,16 @@ class AccessControl:
         """The channel's name."""
         return self.config.channel_id
 
-    def check_age(self, timestamp: datetime) -> None:
-        """``StaleRequestError`` unless ``timestamp`` is within 15 minutes of now."""
-        if abs(timestamp - self.now()) > TIME_WINDOW:
+    def check_age(self, timestamp: datetime, skew: timedelta = timedelta(0)) -> None:
+        """``StaleRequestError`` unless ``timestamp`` is within 15 minutes of the node's time.
+
+        ``skew`` is how far the node's clock is ahead.
+        """
+        now = self.now() + skew
+        if abs(timestamp - now) > TIME_WINDOW:
             raise StaleRequestError(
-                f"request unauthorized due to incorrect timestamp {timestamp.isoformat()}, "
-                f"peer time {self.now().isoformat()}"
+                f"request unauthorized due to incorrect timestamp {_rfc3339(timestamp)}, "
+                f"peer time {_rfc3339(now)}, peer.authentication.timewindow 15m0s"
             )
 
     def not_after(self, creator: bytes) -> datetime | None:
@@ -157,3 +161,7 @@ class ChannelRules:
     def chaincode_exists(self, name: str) -> bool:
         """Tell whether ``name`` is committed on the channel."""
         return name in self._chaincodes
+
+
+def _rfc3339(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

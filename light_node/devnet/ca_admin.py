@@ -26,6 +26,7 @@ from light_node.devnet.ca_requests import (
 )
 from light_node.devnet.registry import Attribute, IssuedCertificate, Registration
 from light_node.fabric import crypto
+from light_node.i18n import Text
 
 Query = Mapping[str, str]
 """The last value of each query parameter."""
@@ -85,7 +86,7 @@ class Administration:
             raise CaFailure(400, 82, "Invalid max_enrollments: -2, -1, 0 or a positive number")
         secret = fields.get("secret") or None
         if secret is not None and (not isinstance(secret, str) or len(secret) > 1024):
-            raise jsonio.JsonError('"secret" must be a string of at most 1024 characters')
+            raise jsonio.JsonError(Text('"secret" must be a string of at most 1024 characters'))
         changed = replace(
             before,
             type=kind,

@@ -65,7 +65,7 @@ class SeekReader:
         """Return the seek in a request; ``SeekRefused`` with the status it ends with."""
         try:
             header = parse_header(envelope.SerializeToString())
-            self._access.check_age(header.timestamp)
+            self._access.check_age(header.timestamp, self._view.skew)
             info = orderer_pb2.SeekInfo.FromString(header.data)
         except (MalformedMessage, AccessError, DecodeError) as error:
             raise SeekRefused(common_pb2.BAD_REQUEST) from error

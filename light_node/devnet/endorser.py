@@ -131,7 +131,7 @@ class Endorser:
             creator = common_pb2.SignatureHeader.FromString(header.signature_header).creator
             channel = common_pb2.ChannelHeader.FromString(header.channel_header)
             self._access.check_expiry(creator, "proposal")
-            self._access.check_age(to_datetime(channel))
+            self._access.check_age(to_datetime(channel), self.view.skew)
         except DecodeError as error:
             raise ProposalRefused(f"failed parsing proposal: {error}", by_filter=True) from error
         except (AccessError, MalformedMessage) as error:

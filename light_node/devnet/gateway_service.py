@@ -7,7 +7,8 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from light_node.devnet.access import READERS, AccessControl
-from light_node.devnet.endorser import Endorser, ProposalRefused
+from light_node.devnet.endorser import Endorser, Outcome, ProposalRefused
+from light_node.devnet.layout import Node
 from light_node.devnet.rpc import Detail, Limit, RpcFailure, stream, unary
 from light_node.devnet.validation import VALID
 from light_node.devnet.views import OrdererView, bft_submission, follow
@@ -81,22 +82,7 @@ class GatewayService:
                 f"no peers available to evaluate chaincode {proposal.chaincode[:100]} "
                 f"in channel {proposal.channel[:250]}",
             )
-        endorser = endorsers[0]
-        node = endorser.view.node
-        try:
-            outcome = await endorser.evaluate(request.proposed_transaction)
-        except ProposalRefused as refusal:
-            if refusal.by_filter:
-                # Their own peers' filters answer before any chaincode: the gateway tries each.
-                details = [
-                    Detail(e.view.node, f"{'' if e is self._own else _REMOTE}{refusal}")
-                    for e in endorsers
-                ]
-                raise RpcFailure(_Code.UNAVAILABLE, _EVALUATING, details) from refusal
-            text = f"evaluate call to endorser returned error: {refusal}"
-            raise RpcFailure(
-                _Code.FAILED_PRECONDITION, text, [Detail(node, str(refusal))]
-            ) from refusal
+        node, outcome = await self._evaluate_at_one(request.proposed_transaction, endorsers)
         if not outcome.ok:
             code = _Code.UNKNOWN if outcome.payload else _Code.ABORTED
             text = _chaincode_error(outcome.response, bool(outcome.payload))
@@ -104,6 +90,28 @@ class GatewayService:
                 code, f"evaluate call to endorser returned error: {text}", [Detail(node, text)]
             )
         return gateway_pb2.EvaluateResponse(result=outcome.response)
+
+    async def _evaluate_at_one(
+        self, signed: peer_pb2.SignedProposal, endorsers: Sequence[Endorser]
+    ) -> tuple[Node, Outcome]:
+        """Ask the first peer whose filters let the proposal pass; they answer before a chaincode.
+
+        Filters differ where a peer's clock is wrong.
+        """
+        refusals: list[Detail] = []
+        for endorser in endorsers:
+            node = endorser.view.node
+            try:
+                return node, await endorser.evaluate(signed)
+            except ProposalRefused as refusal:
+                if not refusal.by_filter:
+                    text = f"evaluate call to endorser returned error: {refusal}"
+                    raise RpcFailure(
+                        _Code.FAILED_PRECONDITION, text, [Detail(node, str(refusal))]
+                    ) from refusal
+                remote = "" if endorser is self._own else _REMOTE
+                refusals.append(Detail(node, f"{remote}{refusal}"))
+        raise RpcFailure(_Code.UNAVAILABLE, _EVALUATING, refusals)
 
     # -- Endorse -----------------------------------------------------------------------------
 

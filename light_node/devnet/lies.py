@@ -8,6 +8,7 @@ them with what catches each.
 import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import timedelta
 from hashlib import sha256
 from typing import ClassVar
 
@@ -87,6 +88,10 @@ class Lie:
     def orders(self) -> bool:
         """Tell whether envelopes that were accepted are ordered."""
         return True
+
+    def skew(self) -> timedelta:
+        """Return how far the node's clock is ahead."""
+        return timedelta(0)
 
 
 # -- withholding and flooding ----------------------------------------------------------------
@@ -349,6 +354,31 @@ class FalseLastConfig(Lie):
         return self.forger.reindexed(stored, before.last_config)
 
 
+# -- a wrong clock ---------------------------------------------------------------------------
+
+
+class _WrongClock(Lie):
+    ahead: ClassVar[timedelta]
+
+    def skew(self) -> timedelta:
+        """Return how far the clock is ahead."""
+        return self.ahead if self.begun else timedelta(0)
+
+
+class ClockAhead(_WrongClock):
+    """Lives in the future, so that it refuses what is asked now."""
+
+    name, summary = "clock-ahead", "its clock is 20 minutes ahead: it refuses requests as too old"
+    ahead = timedelta(minutes=20)
+
+
+class ClockBehind(_WrongClock):
+    """Lives in the past."""
+
+    name, summary = "clock-behind", "its clock is 20 minutes behind: it refuses requests as too new"
+    ahead = timedelta(minutes=-20)
+
+
 # -- false contents --------------------------------------------------------------------------
 
 
@@ -456,6 +486,7 @@ _ALL: tuple[type[Lie], ...] = (
     *(WrongChannel, Equivocating, ForkedHistory, UnsignedStart, UnsignedHistory),
     *(ForgedSignature, HighS, UnknownSigner),
     *(ExpiredIdentity, ReplayedHeader, HiddenConfig, FalseLastConfig),
+    *(ClockAhead, ClockBehind),
     *(AlteredData, DroppedTransaction, AlteredFlags, AlteredCommitHash, Censoring),
     *(Misprice, SkipQuote, Missettle),
 )

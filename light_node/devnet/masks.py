@@ -6,6 +6,7 @@ Without a lie a mask passes the truth on; told to lie, it shows what the lie mak
 import asyncio
 from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from light_node.contract.chaincodes import Chaincode
@@ -47,6 +48,9 @@ class _Mask:
 
     def newest(self) -> int:
         return self.truth.newest if self.lie is None else self.lie.newest()
+
+    def skew(self) -> timedelta:
+        return timedelta(0) if self.lie is None else self.lie.skew()
 
     def last(self, stop: int) -> int:
         return stop if self.lie is None else self.lie.last(stop)
@@ -91,6 +95,11 @@ class MaskedPeer(PeerView):
     def newest(self) -> int:
         """The number of the block this node calls its newest."""
         return self.mask.newest()
+
+    @property
+    def skew(self) -> timedelta:
+        """How far this node's clock is ahead of the network's."""
+        return self.mask.skew()
 
     def last(self, stop: int) -> int:
         """Return the last block sent to a client that asked for those up to ``stop``."""
@@ -148,6 +157,11 @@ class MaskedOrderer(OrdererView):
     def newest(self) -> int:
         """The number of the block this node calls its newest."""
         return self.mask.newest()
+
+    @property
+    def skew(self) -> timedelta:
+        """How far this node's clock is ahead of the network's."""
+        return self.mask.skew()
 
     def last(self, stop: int) -> int:
         """Return the last block sent to a client that asked for those up to ``stop``."""

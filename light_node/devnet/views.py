@@ -7,6 +7,7 @@ what the ledger says. A test that wants a node to lie replaces its view, and onl
 
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 
 from light_node.contract.chaincodes import Chaincode
 from light_node.contract.stub import Invocation, Response
@@ -57,6 +58,11 @@ class NodeView:
 
     async def pace(self, number: int) -> None:
         """Return when block ``number``, which is there, may go out: at once."""
+
+    @property
+    def skew(self) -> timedelta:
+        """How far this node's clock is ahead of the network's."""
+        return timedelta(0)
 
     def block(self, number: int, *, header_only: bool = False) -> bytes | None:
         """Return this node's serialized copy of a block, None if it does not have it."""

@@ -13,6 +13,7 @@ from light_node.clock import Clock
 from light_node.fabric.commit import Pace
 from light_node.fabric.errors import (
     AlreadyOrdered,
+    ClockSkewed,
     EndorseError,
     EndorsersDisagree,
     EvaluateError,
@@ -44,7 +45,9 @@ class Calls:
             return  # nothing is wrong with the peer
         if isinstance(error, TimedOut) and error.stage == "commit status":
             return  # the transaction is not committed yet
-        if isinstance(error, Unavailable | EvaluateError | EndorseError | EventsError):
+        if isinstance(
+            error, Unavailable | EvaluateError | EndorseError | EventsError | ClockSkewed
+        ):
             self._peers.failed(link)
 
     def call(
@@ -67,6 +70,8 @@ class Calls:
         except grpc.RpcError as error:
             about = transaction_id if proposal is None else proposal.transaction_id
             found = from_rpc_error(error, stage, about)
+            if isinstance(found, ClockSkewed):
+                found = found.of_peer(link.name, link.msp_id)
             if not self._pace.stopped:
                 self.failed(link, found)
             raise found from error
@@ -80,24 +85,32 @@ class Calls:
 
         With a single peer once more at that one, unless it took all the time there was. Of several
         the first has a quarter of the time and the next half of it: ``attempt`` is given how long.
+        A time that one peer refuses may suit another: only where every organisation refuses it is
+        this machine's clock to blame.
         """
         until = self._clock.monotonic() + within
         several = len(self._peers.links) > 1
         share = within / (2 if only_overload else 4) if several else within
-        tries = 0
+        tries, refusing = 0, frozenset[str]()
         while True:
             asked = self._peers.current
             try:
                 return attempt(share)
-            except (Unavailable, EvaluateError, EndorseError) as error:
+            except (Unavailable, EvaluateError, EndorseError, ClockSkewed) as error:
                 tries += 1
+                if isinstance(error, ClockSkewed):
+                    refusing |= error.organizations
                 moved = self._peers.current is not asked
                 if isinstance(error, Overloaded):
                     again = True
                 elif only_overload or tries >= max(2, len(self._peers.links)):
                     again = False
                 else:
-                    again = moved or not isinstance(error, TimedOut | EvaluateError | EndorseError)
+                    again = moved or not isinstance(
+                        error, TimedOut | EvaluateError | EndorseError | ClockSkewed
+                    )
+                if isinstance(error, ClockSkewed) and self._all_refuse(refusing):
+                    raise error.of_all() from error
                 left = until - self._clock.monotonic()
                 if not again or left <= 0 or self._pace.stopped:
                     raise
@@ -108,3 +121,7 @@ class Calls:
                     self._pace.pause(tries - 1, left)
             if several:
                 share = min(within / 2, max(left, 1.0))
+
+    def _all_refuse(self, organizations: frozenset[str]) -> bool:
+        known = {link.msp_id for link in self._peers.links}
+        return len(known) > 1 and known <= organizations

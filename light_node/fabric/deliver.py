@@ -19,6 +19,7 @@ from light_node.fabric.errors import (
     DeliverError,
     FabricError,
     MalformedMessage,
+    TimeRefused,
     Unavailable,
     from_rpc_error,
 )
@@ -285,13 +286,7 @@ def _from_status(status: int) -> FabricError:
     if status == common_pb2.SERVICE_UNAVAILABLE:
         return Unavailable(Text("the node cannot serve blocks now; try another"), stage="deliver")
     if status == common_pb2.BAD_REQUEST:
-        return DeliverError(
-            Text(
-                "the node refused the request; if this machine's clock is more than 15 minutes "
-                "off, set it"
-            ),
-            status,
-        )
+        return TimeRefused(status)
     return DeliverError(
         Text("the node ended the stream with status {status}", status=status), status
     )

@@ -10,7 +10,7 @@ FabricError
 │   ├── Overloaded         too many calls at once
 │   └── AlreadyOrdered     the ordering service has this very transaction
 ├── AccessDenied           identity unknown, invalid, without the right, or bad signature
-├── ClockSkewed            this machine's clock and the network's differ too much
+├── ClockSkewed            this machine's clock and a node's differ too much
 ├── ContractRefused        the chaincode said no
 ├── EvaluateError, SubmitError, CommitStatusError, EventsError   that call failed otherwise
 ├── EndorseError           so did Endorse
@@ -21,19 +21,22 @@ FabricError
 ├── UntrustedResponse      the endorsed transaction is not what was asked for
 ├── MalformedMessage       bytes that are no well-formed message
 ├── DeliverError           a deliver stream ended with a status
-│   └── BlockNotFound      the block or channel is not there (yet)
+│   ├── BlockNotFound      the block or channel is not there (yet)
+│   └── TimeRefused        the node's clock and this machine's differ too much
 └── CaError                the CA said no (subclasses say why)
 """
 
 import re
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
 
+from light_node.fabric import clocks
 from light_node.fabric.pb import gateway_pb2, peer_pb2, rpc_pb2
-from light_node.i18n import SaidError, Text, plain
+from light_node.i18n import SaidError, Text, all_of, plain
 
 MAX_FOREIGN_CHARACTERS = 2000
 _MAX_DETAILS = 32
@@ -100,7 +103,67 @@ class AccessDenied(FabricError):
 
 
 class ClockSkewed(FabricError):
-    """This machine's clock is more than 15 minutes off the network's."""
+    """Nodes refuse the request's time: their clock is more than 15 minutes off this machine's.
+
+    ``ahead`` is how far theirs is ahead (negative: behind), None if they do not say;
+    ``organizations`` are those that refused, as far as known.
+    """
+
+    def __init__(
+        self,
+        text: Text,
+        *,
+        ahead: timedelta | None = None,
+        organizations: frozenset[str] = frozenset(),
+        foreign: str = "",
+        details: tuple[NodeDetail, ...] = (),
+        stage: str = "",
+        transaction_id: str = "",
+    ) -> None:
+        super().__init__(
+            text, foreign=foreign, details=details, stage=stage, transaction_id=transaction_id
+        )
+        self.ahead = ahead
+        self.organizations = organizations
+
+    def of_peer(self, name: str, msp_id: str) -> "ClockSkewed":
+        """Return the error with the peer that was asked named, unless it named others itself."""
+        who = self.organizations or frozenset((msp_id,))
+        named = (
+            all_of(sorted(who))
+            if self.organizations
+            else Text("the peer {name} of {msp_id}", name=name, msp_id=msp_id)
+        )
+        return self._saying(_refused_by(named, self.ahead), who)
+
+    def of_all(self) -> "ClockSkewed":
+        """Return the error for a time that peers of every organisation refuse."""
+        return self._saying(
+            Text(
+                "every organisation's clock is {apart}: set the clock of this machine",
+                apart=clocks.apart(self.ahead),
+            ),
+            self.organizations,
+        )
+
+    def _saying(self, text: Text, organizations: frozenset[str]) -> "ClockSkewed":
+        return ClockSkewed(
+            text,
+            ahead=self.ahead,
+            organizations=organizations,
+            foreign=self.foreign,
+            details=self.details,
+            stage=self.stage,
+            transaction_id=self.transaction_id,
+        )
+
+
+def _refused_by(named: Text, ahead: timedelta | None) -> Text:
+    return Text(
+        "the clock of {named} is {apart}, so requests are refused: set the clock that is wrong",
+        named=named,
+        apart=clocks.apart(ahead),
+    )
 
 
 class ContractRefused(FabricError):
@@ -221,6 +284,18 @@ class BlockNotFound(DeliverError):
     """The node has no such block (yet), or does not serve this channel."""
 
 
+class TimeRefused(DeliverError):
+    """The node refused the request, for its time as far as can be told.
+
+    Our requests have nothing else that it could refuse with this status. ``ahead`` is how far its
+    clock is ahead of this machine's, None if unknown.
+    """
+
+    def __init__(self, status: int, ahead: timedelta | None = None) -> None:
+        super().__init__(_refused_by(Text("the node"), ahead), status)
+        self.ahead = ahead
+
+
 class CaError(FabricError):
     """The CA refused. ``code`` is Fabric CA's own number, ``http_status`` HTTP's (0: none)."""
 
@@ -339,6 +414,16 @@ def from_rpc_error(error: grpc.RpcError, stage: str, transaction_id: str = "") -
                     int(match[1]), match[2], stage=stage, transaction_id=transaction_id
                 )
     chosen, words = _classify(code, texts, stage)
+    if chosen is ClockSkewed:
+        return ClockSkewed(
+            words,
+            ahead=clocks.ahead(texts),
+            organizations=frozenset(d.msp_id for d in details if clocks.REFUSAL in d.message),
+            foreign=text,
+            details=details,
+            stage=stage,
+            transaction_id=transaction_id,
+        )
     return chosen(words, foreign=text, details=details, stage=stage, transaction_id=transaction_id)
 
 
@@ -369,10 +454,8 @@ def _classify(
         return TimedOut, Text("{call}: no answer in time; try again", call=call)
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED or said("too many requests"):
         return Overloaded, Text("{call}: the peer is busy; try again shortly", call=call)
-    if said("due to incorrect timestamp"):
-        return ClockSkewed, Text(
-            "the network refuses this machine's time: set the clock (15 minutes off at most)"
-        )
+    if said(clocks.REFUSAL):
+        return ClockSkewed, _refused_by(Text("the peer"), clocks.ahead(texts))
     if code in (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED) or said(
         "access denied", "identity expired", "creator org", "during check policy"
     ):

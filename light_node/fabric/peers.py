@@ -16,12 +16,14 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
 
 from light_node.clock import Clock
+from light_node.fabric import clocks
 from light_node.fabric.connection import connect
 from light_node.fabric.identity import SigningIdentity
 from light_node.fabric.methods import PROCESS_PROPOSAL, Method
@@ -64,13 +66,15 @@ class Link:
 class Move:
     """Another peer is asked from now on: ``taken``, which may be the preferred one again.
 
-    ``behind`` says how many blocks ``left`` is behind, None if it does not answer.
+    ``behind`` says how many blocks ``left`` is behind, None if it does not tell. ``ahead`` is how
+    far its clock is ahead (negative: behind) where that is why it does not.
     """
 
     taken: Link
     left: Link
     preferred: bool
     behind: int | None = None
+    ahead: timedelta | None = None
 
 
 class Peers:
@@ -221,14 +225,16 @@ class PeerWatch:
         *,
         monotonic: Callable[[], float],
         on_move: Callable[[Move], None] = lambda move: None,
+        ahead: Callable[[Link], timedelta | None] = lambda link: None,
     ) -> None:
         """``heights`` asks the peers at once and returns what those that answered said.
 
+        ``ahead`` tells how far the clock of one that refused is ahead, see :meth:`Heights.ahead`.
         ``on_move`` is told, on the watch's thread, only of changes that a comparison confirmed:
         calls that move on for a moment and return are not news.
         """
         self._peers, self._heights, self._on_move = peers, heights, on_move
-        self._monotonic = monotonic
+        self._monotonic, self._ahead = monotonic, ahead
         self._announced = peers.current
         self._common, self._common_at = 0, monotonic() - _GRACE_S
         self._stopping = threading.Event()
@@ -269,7 +275,7 @@ class PeerWatch:
             return
         self._announced = taken
         behind = max(0, self._common - found[left]) if left in found else None
-        self._on_move(Move(taken, left, preferred, behind))
+        self._on_move(Move(taken, left, preferred, behind, self._ahead(left)))
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -302,6 +308,11 @@ class Heights:
         """``identity`` signs the question (``qscc`` GetChainInfo), which any member may ask."""
         self._identity, self._channel_id = identity, channel_id
         self._clock, self._random = clock, random
+        self._refused: dict[Link, timedelta | None] = {}
+
+    def ahead(self, link: Link) -> timedelta | None:
+        """Return how far a peer's clock is ahead if it refused our time when it was asked last."""
+        return self._refused.get(link)
 
     def __call__(self, links: Sequence[Link]) -> dict[Link, int]:
         """Ask all at once; whoever has not answered within some seconds is left out."""
@@ -321,6 +332,7 @@ class Heights:
             except ValueError:  # what grpc raises on a channel its owner has closed
                 continue
         found: dict[Link, int] = {}
+        refused: dict[Link, timedelta | None] = {}
         for link, call in calls:
             try:
                 response = call.result().response
@@ -328,4 +340,6 @@ class Heights:
                     found[link] = common_pb2.BlockchainInfo.FromString(response.payload).height
             except (grpc.RpcError, grpc.FutureCancelledError, DecodeError) as error:
                 _log.debug("%s does not tell its height: %s", link.name, error)
+                refused[link] = clocks.ahead([str(error)])
+        self._refused = refused
         return found

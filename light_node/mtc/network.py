@@ -14,7 +14,7 @@ import os
 from pathlib import Path
 
 from light_node.clock import Clock
-from light_node.fabric import crypto, endorsement
+from light_node.fabric import clocks, crypto, endorsement
 from light_node.fabric.channel_config import ChannelConfig
 from light_node.fabric.crypto import CryptoError, PrivateKey
 from light_node.fabric.gateway import Deadlines, Gateway
@@ -80,11 +80,13 @@ class PeerGateway:
         """
         self._chaincode = profile.chaincode
         self._peers = Peers.of_profile(profile, identity.msp_id, monotonic=clock.monotonic)
+        heights = Heights(identity, profile.channel, clock)
         self._watch = PeerWatch(
             self._peers,
-            Heights(identity, profile.channel, clock),
+            heights,
             monotonic=clock.monotonic,
             on_move=_log_move,
+            ahead=heights.ahead,
         )
         self._gateway = Gateway(
             self._peers,
@@ -120,6 +122,13 @@ class PeerGateway:
 def _log_move(move: Move) -> None:
     if move.preferred:
         _log.warning("%s serves again", move.taken.name)
+    elif move.ahead is not None:
+        _log.warning(
+            "the clock of %s is %s: its operator has to set it; asking %s",
+            move.left.name,
+            clocks.apart(move.ahead),
+            move.taken.name,
+        )
     elif move.behind is None:
         _log.warning("%s does not answer: asking %s", move.left.name, move.taken.name)
     else:

@@ -78,13 +78,24 @@ def frozen(net: FabricNet, name: str) -> Iterator[None]:
 
 def leader(net: FabricNet) -> str:
     """The orderer that says it leads."""
+    found = leaders(net)
+    assert found, "no orderer leads"
+    return found[0]
+
+
+def leaders(net: FabricNet) -> list[str]:
+    """The orderers that say they lead the first channel; those that do not answer do not count."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    found = []
     for number, ports in enumerate(Plan.load(net.directory).orderers, start=1):
-        with opener.open(f"http://127.0.0.1:{ports.operations}/metrics", timeout=20) as answer:
+        with (
+            suppress(OSError),
+            opener.open(f"http://127.0.0.1:{ports.operations}/metrics", timeout=5) as answer,
+        ):
             for line in answer.read().decode().splitlines():
-                if "_is_leader{" in line and line.endswith(" 1"):
-                    return f"orderer{number}"
-    raise AssertionError("no orderer leads")
+                if '_is_leader{channel="market"' in line and line.endswith(" 1"):
+                    found.append(f"orderer{number}")
+    return found
 
 
 def until(condition: Callable[[], bool], what: str) -> None:

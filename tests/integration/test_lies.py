@@ -646,6 +646,7 @@ def test_every_lie_of_the_catalogue_is_tested_here() -> None:
     tested |= {"silent", "slow", "withheld-tip", "equivocating", "forked-history", "censoring"}
     tested |= {"unsigned-start"}
     tested |= {"altered-flags", "altered-commit-hash", "false-last-config"}
+    tested |= {"clock-ahead", "clock-behind"}  # in test_wrong_clocks.py
     assert set(LIES) == tested | {"misprice", "skip-quote", "missettle"}
 
 

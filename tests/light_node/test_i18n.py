@@ -6,7 +6,7 @@ import json
 import pkgutil
 import re
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, get_args
 
@@ -18,7 +18,7 @@ import light_node
 from light_node import i18n
 from light_node.chain import audit, errors, quarantine, tracker, witnesses
 from light_node.chain.status import Dissent, PeerState
-from light_node.fabric.errors import FabricError
+from light_node.fabric.errors import ClockSkewed, FabricError, TimeRefused
 from light_node.i18n import NOTHING, SaidError, Text, as_json, from_json, said, told
 from tests.sentences import faults, said_in
 
@@ -130,6 +130,18 @@ def trackers(*states: PeerState) -> list[Any]:
     ]
 
 
+def skewed(ahead: timedelta | None, *states: PeerState) -> list[Any]:
+    """Trackers of which those away refuse the time."""
+    found = trackers(*states)
+    for each in found:
+        if each.state is PeerState.UNREACHABLE:
+            each.wrong_clock = tracker.WrongClock(ahead)
+    return found
+
+
+AHEAD = [
+    timedelta(**{unit: sign * 30}) for unit in ("minutes", "hours", "days") for sign in (1, -1)
+]
 ON, AWAY = PeerState.CONNECTED, PeerState.UNREACHABLE
 SHOWN = [witnesses.Witness(f"Org{n}MSP", "a:1", shows) for n in (1, 2) for shows in witnesses.SHOWS]
 STATES: list[Callable[[], Text]] = [
@@ -141,6 +153,13 @@ STATES: list[Callable[[], Text]] = [
     lambda: tracker.waiting_for(trackers(ON, ON), 7, 7),
     lambda: tracker.waiting_for(trackers(ON, AWAY), 9, 8),
     lambda: tracker.waiting_for(trackers(ON, PeerState.CONNECTING), 9, 8),
+    lambda: tracker.waiting_for(skewed(None, ON, AWAY), 9, 8),
+    lambda: tracker.waiting_for(skewed(None, AWAY, AWAY), 0, None),
+    lambda: skewed(None, AWAY)[0].status(0.0, clock_fits=True).error,
+    lambda: skewed(None, AWAY)[0].status(0.0, clock_fits=False).error,
+    *(lambda ahead=ahead: TimeRefused(400, ahead).text for ahead in AHEAD),
+    lambda: ClockSkewed(NOTHING).of_peer("peer0", "Org1MSP").text,
+    lambda: ClockSkewed(NOTHING).of_all().text,
     lambda: audit.Difference(7, "ab", "ClearSlot", Text("the result"), "1", Text("missing")).text,
 ]
 
@@ -153,7 +172,7 @@ def test_every_problem_and_state_is_said_in_chinese(state: Callable[[], Text]) -
     assert CHINESE.search(chinese)
     # Names and figures stay, and no English word is left between them.
     words = chinese.replace("light-node evidence release", "")
-    words = re.sub(r"Org\dMSP(\.json)?|ClearSlot|T\d|\dZ", "", words)
+    words = re.sub(r"Org\dMSP(\.json)?|ClearSlot|T\d|\dZ|peer\d", "", words)
     assert not re.search("[A-Za-z]{2,}", words), chinese
     assert str(state()) == english
 

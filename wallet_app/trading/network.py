@@ -41,7 +41,13 @@ class GatewayLedger:
         config = ChannelConfig.from_block(profile.trust_root.config_block)
         self._peers = Peers.of_profile(profile, identity.msp_id, monotonic=clock.monotonic)
         heights = Heights(identity, profile.channel, clock)
-        self._watch = PeerWatch(self._peers, heights, monotonic=clock.monotonic, on_move=on_move)
+        self._watch = PeerWatch(
+            self._peers,
+            heights,
+            monotonic=clock.monotonic,
+            on_move=on_move,
+            ahead=heights.ahead,
+        )
         self._gateway = Gateway(
             self._peers,
             identity,

@@ -207,6 +207,16 @@ class RunningWallet:
         if move.preferred:
             text = tr("Your organisation's peer {other} serves again.", **names)
             self._state.say("good", text)
+        elif move.ahead is not None:
+            minutes = round(move.ahead.total_seconds() / 60)
+            words = (
+                "The clock of the peer {peer} is {number} minutes fast, its operator has to set "
+                "it: going on through {other} of {org}."
+                if minutes > 0
+                else "The clock of the peer {peer} is {number} minutes slow, its operator has to "
+                "set it: going on through {other} of {org}."
+            )
+            self._state.say("warning", tr(words, number=abs(minutes), **names))
         elif move.behind is None:
             text = tr(
                 "The peer {peer} does not answer: going on through {other} of {org}.", **names

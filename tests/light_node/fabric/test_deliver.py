@@ -24,6 +24,7 @@ from light_node.fabric.errors import (
     FabricError,
     MalformedMessage,
     TimedOut,
+    TimeRefused,
     Unavailable,
 )
 from light_node.fabric.identity import SigningIdentity
@@ -131,7 +132,7 @@ def test_newest_and_one_block(client: DeliverClient, peer: Any) -> None:
         (404, BlockNotFound),
         (403, AccessDenied),
         (503, Unavailable),
-        (400, DeliverError),
+        (400, TimeRefused),
         (500, DeliverError),
         (0, DeliverError),
     ],

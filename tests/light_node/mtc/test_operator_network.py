@@ -142,10 +142,13 @@ def test_the_operator_goes_on_at_another_peer_and_says_so(
         network._log_move(Move(other, own, False, None))
         network._log_move(Move(other, own, False, 3))
         network._log_move(Move(own, other, True, 0))
+        network._log_move(Move(other, own, False, None, timedelta(minutes=-20)))
     assert caplog.messages == [
         "peer.Org3MSP does not answer: asking peer.Org1MSP",
         "peer.Org3MSP is 3 blocks behind: asking peer.Org1MSP",
         "peer.Org3MSP serves again",
+        "the clock of peer.Org3MSP is 20 minutes behind this machine's: its operator has to set "
+        "it; asking peer.Org1MSP",
     ]
 
 
