@@ -10,7 +10,6 @@ how late their loops came round, which counts waiting for a core that other proc
 """
 
 import asyncio
-import functools
 import gc
 import os
 import re
@@ -19,18 +18,24 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from light_node import jsonio
+from light_node.bench.client import LoadClient
+from light_node.bench.load import Outcome, paced
+from light_node.bench.market import Quoting, Trader
+from light_node.bench.report import HEAD, PUTS, QUOTES, Row, table_line
 from light_node.clock import SystemClock
+from light_node.devnet.certificates import Credential, issue_identity
+from light_node.devnet.store import Store
 from light_node.devnet.testing import DevnetClients
+from light_node.fabric import crypto
 from light_node.fabric.identity import SigningIdentity
 from light_node.fabricnet import binaries
 from light_node.fabricnet.errors import FabricNetError
 from light_node.fabricnet.network import FabricNet, UpOptions
 from light_node.fabricnet.plan import Plan
-from tests.benchmarks.bench_devnet import HEAD, Client, Outcome, paced, signed_quote, traders_of
 
 ROUNDS, COUNT, RATE = 2, 300, int(os.environ.get("RATE", "100"))
 CLEARED = 1_000
@@ -44,9 +49,9 @@ class Bench:
 
     def __init__(self, network: FabricNet) -> None:
         self.network = network
-        self.clients = DevnetClients(network.directory)
-        self.client = Client(self.clients)
-        self.operator = self.clients.user("operator")
+        clients = DevnetClients(network.directory)
+        self.operator = clients.user("operator")
+        self.client = LoadClient(clients.profile, self.operator.msp_id)
         self.plan = Plan.load(network.directory)
         self._slots = 0
 
@@ -74,12 +79,14 @@ class Bench:
             found += [1e3 * float(value) for value in re.findall(pattern, text)]
         return max(found)
 
-    async def admit(self, traders: list[SigningIdentity]) -> None:
+    async def admit(self, traders: list[Trader]) -> None:
         facts = {"capacity_w": 5_000, "voltage_v": 230, "zone": "z1", "green": True}
 
         async def one(i: int) -> None:
-            fields = jsonio.canonical_dumps({**facts, "wallet_address": f"wallet-{i}"})
-            await self.client.submit(traders[i], "market", b"Admit", fields)
+            trader = traders[i]
+            fields = {**facts, "wallet_address": trader.wallet_address}
+            text = jsonio.canonical_dumps(fields)
+            await self.client.submit(trader.identity, "market", b"Admit", text)
 
         await _all(len(traders), one)
 
@@ -104,9 +111,13 @@ class Bench:
 
         return await paced(COUNT, RATE, put)
 
-    async def quote(self, traders: list[SigningIdentity], slot: str, i: int) -> None:
-        text = signed_quote(traders[i], i, slot)
-        await self.client.submit(traders[i], "market", b"SubmitQuote", text)
+    async def quotes(self, traders: list[Trader]) -> Outcome:
+        quoting = await self.quoting(traders)
+        return await paced(COUNT, RATE, lambda i: quoting.send(self.client, i))
+
+    async def quoting(self, traders: list[Trader], rounds: int = 3) -> Quoting:
+        """A slot, newly opened, for a quote of each trader."""
+        return Quoting("market", tuple(traders), (await self.open_slot(rounds),))
 
 
 def run() -> None:
@@ -129,29 +140,27 @@ def run() -> None:
 
 async def _run(network: FabricNet) -> None:
     bench = Bench(network)
-    traders = traders_of(bench.network.directory / "keys", max(COUNT, CLEARED))
+    traders = _traders(bench.network.directory / "keys", max(COUNT, CLEARED))
     gc.freeze()
     await bench.admit(traders)
-    print(f"{RATE} a second, {COUNT} each\n{'':18}{HEAD}{'server CPU ms':>15}")
+    print(f"{RATE} a second, {COUNT} each\n{HEAD}{'server CPU ms':>15}")
     ratios = []
     for number in range(ROUNDS):
         before = bench.cpu("kv")
         puts = await bench.puts(number)
-        print(f"{'puts (kv)':18}{puts.row}{_per(bench.cpu('kv') - before)}", flush=True)
+        print(_line(PUTS, puts) + _per(bench.cpu("kv") - before), flush=True)
         before = bench.cpu("market")
-        slot = await bench.open_slot()
-        quotes = await paced(COUNT, RATE, functools.partial(bench.quote, traders, slot))
-        print(f"{'quotes (market)':18}{quotes.row}{_per(bench.cpu('market') - before)}", flush=True)
-        ratios.append(statistics.fmean(quotes.latencies) / statistics.fmean(puts.latencies))
-    mixed = await _mixed(bench, traders)
-    ratios.append(mixed)
+        quotes = await bench.quotes(traders)
+        print(_line(QUOTES, quotes) + _per(bench.cpu("market") - before), flush=True)
+        ratios.append(quotes.average_ms / puts.average_ms)
+    ratios.append(await _mixed(bench, traders))
     shown = ", ".join(f"{ratio:.2f}" for ratio in ratios)
     print(f"\nquotes / puts, average latency: {shown}; the last with both at once (1.5)")
-    slot = await bench.open_slot(rounds=1)
-    await _all(CLEARED, functools.partial(bench.quote, traders, slot))
+    quoting = await bench.quoting(traders, rounds=1)
+    await _all(CLEARED, lambda i: quoting.send(bench.client, i))
     print(f"\n{CLEARED:,} quotes in one slot, from submission to commit:")
     for function, *args in ((b"CloseRound", b"1"), (b"PublishStanding", b"1"), (b"ClearSlot",)):
-        seconds = await bench.operate(function, slot.encode(), *args)
+        seconds = await bench.operate(function, quoting.slots[0].encode(), *args)
         print(f"  {function.decode():18}{seconds:6.2f} s")
     print(
         f"\nlongest pause of a server: collector {bench.longest('gc'):.1f} ms, computing for one "
@@ -160,9 +169,9 @@ async def _run(network: FabricNet) -> None:
     await bench.client.close()
 
 
-async def _mixed(bench: Bench, traders: list[SigningIdentity]) -> float:
+async def _mixed(bench: Bench, traders: list[Trader]) -> float:
     """Send puts and quotes in turns; on a machine with other work both meet the same of it."""
-    slot = await bench.open_slot()
+    quoting = await bench.quoting(traders)
     latencies: dict[str, list[float]] = {"put": [], "quote": []}
 
     async def one(i: int) -> None:
@@ -170,14 +179,46 @@ async def _mixed(bench: Bench, traders: list[SigningIdentity]) -> float:
         if i % 2:
             await bench.client.submit(bench.operator, "kv", b"put", b"m%d" % i, b"value")
         else:
-            await bench.quote(traders, slot, i // 2)
+            await quoting.send(bench.client, i // 2)
         latencies["put" if i % 2 else "quote"].append(1e3 * (time.perf_counter() - began))
 
-    outcome = await paced(2 * COUNT, RATE, one)
-    print(f"{'both in turns':18}{outcome.row}", flush=True)
+    print(_line("both", await paced(2 * COUNT, RATE, one)), flush=True)
     put, quote = (statistics.fmean(latencies[name]) for name in ("put", "quote"))
     print(f"  puts {put:.1f} ms, quotes {quote:.1f} ms on average")
     return quote / put
+
+
+def _traders(keys: Path, count: int) -> list[Trader]:
+    """Identities straight from Org1's root: the CA's own pace is not what is measured."""
+    store = Store.open(keys)
+    root = Credential.load(*store.credentials()["peer0.org1/ca"])
+    store.close()
+    after = datetime.now(UTC) + timedelta(days=1)
+    found = []
+    for i in range(count):
+        key, name = crypto.generate_key(), f"trader-{i}"
+        certificate = issue_identity(
+            root,
+            key.public_key(),
+            name,
+            ["client"],
+            after,
+            attributes={
+                "hf.EnrollmentID": name,
+                "market.user_type": "household",
+                "market.permissions": "trade",
+            },
+        )
+        pem = crypto.certificate_pem(certificate)
+        identity = SigningIdentity.from_key("Org1MSP", pem, key)
+        found.append(Trader(identity, f"{name}@Org1MSP", f"wallet-{i}"))
+    return found
+
+
+def _line(load: str, outcome: Outcome) -> str:
+    for text in outcome.examples:
+        print(f"  failed: {text[:200]}")
+    return table_line(Row(load, outcome))
 
 
 async def _all(count: int, send: Callable[[int], Awaitable[object]]) -> None:
