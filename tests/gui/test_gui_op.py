@@ -1,11 +1,15 @@
 """Background work: off the UI thread, answers on it, orders kept, dead parents left alone."""
 
 import threading
+from concurrent.futures import Executor
+from typing import Any
 
+import pytest
 from PySide6.QtCore import QEvent, QObject
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
+from wallet_app.gui import op
 from wallet_app.gui.op import Op
 
 
@@ -65,3 +69,60 @@ def test_an_answer_for_a_parent_that_is_gone_is_dropped(qtbot: QtBot) -> None:
     Op(other, lambda: 1).success(after.append).run_in_order()
     qtbot.waitUntil(lambda: bool(after))
     assert got == []
+
+
+class Tracked:
+    """Notes the thread on which it is freed."""
+
+    def __init__(self, freed: list[int]) -> None:
+        self._freed = freed
+
+    def __del__(self) -> None:
+        self._freed.append(threading.get_ident())
+
+
+class SlowToLetGo(Executor):
+    """Runs work on a thread that keeps what it was given until it is told to let go."""
+
+    def __init__(self) -> None:
+        self.let_go = threading.Event()
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
+        def run(held: list[Any]) -> None:
+            held[0](*args, **kwargs)
+            self.let_go.wait(10)
+            held.clear()
+
+        # The list is the thread's alone, as a pool's entry for the work is.
+        self.thread = threading.Thread(target=run, args=([fn],))
+        del fn
+        self.thread.start()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_nothing_of_the_window_is_freed_on_the_workers_thread(
+    qtbot: QtBot, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    pool, freed, got = SlowToLetGo(), list[int](), list[object]()
+    monkeypatch.setattr(op, "_pool", pool)
+    parent = QObject()
+
+    def start() -> None:
+        inside, outside = Tracked(freed), Tracked(freed)
+
+        def work() -> object:
+            if fails:
+                raise OSError(repr(inside))
+            return Tracked(freed)
+
+        def shown(answer: object) -> None:
+            got.append((type(answer), outside is None))
+
+        Op(parent, work).success(shown).failure(shown).run()
+
+    start()
+    qtbot.waitUntil(lambda: bool(got))
+    pool.let_go.set()
+    pool.thread.join()
+    assert len(freed) == (2 if fails else 3)
+    assert set(freed) == {threading.get_ident()}

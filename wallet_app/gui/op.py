@@ -5,8 +5,13 @@
 Commands of the user (quotes, agent mode) use :meth:`Op.run_in_order`: one lane, so that two quick
 clicks take effect in the order they were made. Everything else runs in a small pool. If the parent
 widget is gone when the answer comes, the answer is dropped.
+
+A worker thread never holds the last reference to anything of the window: it knows a piece of work
+by its number only, and lets go of it before it tells. Qt objects, and what the callbacks hold, are
+so freed on the UI thread, the only one that may.
 """
 
+import itertools
 import logging
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -19,59 +24,53 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 _pool = ThreadPoolExecutor(max_workers=3, thread_name_prefix="window-pool")
 _lane = ThreadPoolExecutor(max_workers=1, thread_name_prefix="window-lane")
-_running: set["_Bridge"] = set()
+_numbers = itertools.count()
+_running: dict[int, "Op[Any]"] = {}
+"""What is under way, by number. Entries come and go on the UI thread only."""
 
 
-class _Bridge(QObject):
-    """Carries one answer to the thread it was made on (the UI thread)."""
+class _Mailbox(QObject):
+    """Tells the thread it was made on (the UI thread) which piece of work is done."""
 
-    done = Signal(object, object)
+    done = Signal(int)
 
-    def __init__(self, parent: QObject) -> None:
-        # No Qt parent: the worker may emit while the parent is being destroyed.
+    def __init__(self) -> None:
         super().__init__()
-        self._parent = parent
-        self.on_success: Callable[[Any], None] | None = None
-        self.on_failure: Callable[[Exception], None] | None = None
-        self.on_end: Callable[[], None] | None = None
         self.done.connect(self._deliver, Qt.ConnectionType.QueuedConnection)
 
-    @Slot(object, object)
-    def _deliver(self, result: Any, error: Exception | None) -> None:
-        _running.discard(self)
-        if not shiboken6.isValid(self._parent):
-            return
-        if self.on_end:
-            self.on_end()
-        if error is None:
-            if self.on_success:
-                self.on_success(result)
-        elif self.on_failure:
-            self.on_failure(error)
-        else:
-            _log.error("background work failed", exc_info=error)
+    @Slot(int)
+    def _deliver(self, number: int) -> None:
+        _running.pop(number)._deliver()
+
+
+_mailbox: _Mailbox | None = None
 
 
 class Op(Generic[T]):
     """One piece of work for ``parent``; see the module's example."""
 
     def __init__(self, parent: QObject, work: Callable[[], T]) -> None:
+        self._parent = parent
         self._work = work
-        self._bridge = _Bridge(parent)
+        self._result: Any = None
+        self._error: Exception | None = None
+        self._on_success: Callable[[T], None] | None = None
+        self._on_failure: Callable[[Exception], None] | None = None
+        self._on_end: Callable[[], None] | None = None
 
     def success(self, then: Callable[[T], None]) -> "Op[T]":
         """Call ``then`` with the result, on the UI thread."""
-        self._bridge.on_success = then
+        self._on_success = then
         return self
 
     def failure(self, then: Callable[[Exception], None]) -> "Op[T]":
         """Call ``then`` with what the work raised, on the UI thread."""
-        self._bridge.on_failure = then
+        self._on_failure = then
         return self
 
     def finally_(self, then: Callable[[], None]) -> "Op[T]":
         """Call ``then`` before either, on the UI thread: to enable a button again."""
-        self._bridge.on_end = then
+        self._on_end = then
         return self
 
     def run(self) -> None:
@@ -83,12 +82,37 @@ class Op(Generic[T]):
         self._start(_lane)
 
     def _start(self, executor: Executor) -> None:
-        _running.add(self._bridge)
-        executor.submit(self._execute)
+        global _mailbox
+        if _mailbox is None:
+            _mailbox = _Mailbox()
+        number = next(_numbers)
+        _running[number] = self
+        executor.submit(_execute, number, _mailbox)
 
-    def _execute(self) -> None:
+    def _answer(self) -> None:
         try:
-            result, error = self._work(), None
+            self._result = self._work()
         except Exception as problem:  # noqa: BLE001  every failure is the caller's to show
-            result, error = None, problem
-        self._bridge.done.emit(result, error)
+            self._error = problem
+
+    def _deliver(self) -> None:
+        # The traceback holds this object in turn: without this, both would wait for the collector,
+        # which may run on any thread.
+        result, error = self._result, self._error
+        self._result = self._error = None
+        if not shiboken6.isValid(self._parent):
+            return
+        if self._on_end:
+            self._on_end()
+        if error is None:
+            if self._on_success:
+                self._on_success(result)
+        elif self._on_failure:
+            self._on_failure(error)
+        else:
+            _log.error("background work failed", exc_info=error)
+
+
+def _execute(number: int, mailbox: _Mailbox) -> None:
+    _running[number]._answer()
+    mailbox.done.emit(number)
