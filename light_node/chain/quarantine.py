@@ -12,6 +12,7 @@ organisations that are left agree.
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -66,9 +67,16 @@ class Case:
             reason = Text("{reason}, see evidence {file}", reason=reason, file=self.evidence)
         return Text(
             "in quarantine since {time}: {reason}. 'light-node evidence release' lifts it",
-            time=self.seen_at,
+            time=_readable(self.seen_at),
             reason=reason,
         ).of("Quarantine")
+
+
+def _readable(seen_at: str) -> str:
+    try:
+        return f"{datetime.fromisoformat(seen_at).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    except ValueError:
+        return seen_at
 
 
 def load(directory: Path) -> dict[str, Case]:

@@ -23,7 +23,6 @@ _SAYS: Mapping[Shows, Text] = {
     "ours": Text("the version verified here"),
     "theirs": Text("the other one"),
     "another": Text("yet another"),
-    "nothing": Text("nothing now"),
 }
 
 
@@ -124,10 +123,17 @@ def in_words(witnesses: Sequence[Witness]) -> Text:
     for shows in SHOWS:
         named = sorted({w.organization for w in witnesses if w.shows == shows})
         if named:
-            one = len(named) == 1
-            parts.append(
-                Text("{names} shows {what}", names=named[0], what=_SAYS[shows])
-                if one
-                else Text("{names} show {what}", names=all_of(named), what=_SAYS[shows])
-            )
+            one, names = len(named) == 1, all_of(named)
+            if shows == "nothing":
+                parts.append(
+                    Text("{names} shows nothing now", names=names)
+                    if one
+                    else Text("{names} show nothing now", names=names)
+                )
+            else:
+                parts.append(
+                    Text("{names} shows {what}", names=names, what=_SAYS[shows])
+                    if one
+                    else Text("{names} show {what}", names=names, what=_SAYS[shows])
+                )
     return row_of(parts)

@@ -497,9 +497,9 @@ def test_the_strip_warns_of_disagreement(open_window: Open) -> None:
         replace(p, agrees=False) if p.organisation == "Org2MSP" else p for p in view.trust.peers
     )
     window = open_window(replace(view, trust=replace(view.trust, peers=peers)))
-    assert "1 organisations disagree" in texts(window)
+    assert "1 organisation disagrees" in texts(window)
     window.open_page("trust")
-    assert "1 organisations disagree" in texts(window.pages["trust"])
+    assert "1 organisation disagrees" in texts(window.pages["trust"])
 
 
 @pytest.mark.parametrize(

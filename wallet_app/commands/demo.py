@@ -21,6 +21,7 @@ from wallet_app.demo.day import SECONDS_PER_SLOT, DayOptions, TradingDay
 from wallet_app.demo.processes import ChildFailed
 from wallet_app.demo.source import DaySource
 from wallet_app.demo.terminal import DayTerminal
+from wallet_app.failures import explain
 from wallet_app.gui.libraries import qt_libraries_problem
 from wallet_app.gui.statement import statement_html
 from wallet_app.i18n import tr
@@ -83,7 +84,7 @@ def execute(arguments: argparse.Namespace) -> int:
         try:
             return _run(arguments, options, directory, out, window, problem)
         except (ChildFailed, FabricError) as error:
-            print(f"prosumer-wallet demo: {error}", file=sys.stderr)
+            print(f"prosumer-wallet demo: {explain(error)}", file=sys.stderr)
             return commandline.NO
 
 

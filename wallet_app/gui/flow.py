@@ -143,7 +143,7 @@ class FlowWidget(QWidget):
             "market": theme.color("accent"),
             "grid": theme.color("grid"),
         }
-        self.setMinimumSize(330, 176)
+        self.setMinimumSize(300, 176)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self.setAccessibleName(tr("Power flow"))
         self._timer = QTimer(self)

@@ -100,7 +100,7 @@ class MeterPage(Page):
         self.role.setAccessibleName(tr("What this meter is for"))
         self.role.setMinimumHeight(26)
         # Its longest choice must not set how narrow the window can be; the list shows it whole.
-        self.role.setMinimumContentsLength(24)
+        self.role.setMinimumContentsLength(16)
         self.role.setSizeAdjustPolicy(
             QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
         )

@@ -24,7 +24,7 @@ class ValuesView(QWidget):
         self._facts: Facts | None = None
         self._labels: dict[str, QLabel] = {}
         self._values.body.addStretch(1)
-        line = Card(tr("Line"))
+        line = Card(tr("Serial line"))
         facts = Facts()
         self._line = {
             name: facts.add(title)

@@ -16,8 +16,15 @@ def agreeing_organisations(trust: TrustView) -> int:
 
 
 def disagreeing_organisations(trust: TrustView) -> int:
-    """Return how many organisations have a peer that shows another chain."""
+    """Return how many organisations have a peer that contradicts what is verified."""
     return len({peer.organisation for peer in trust.peers if peer.agrees is False})
+
+
+def disagreement(number: int) -> str:
+    """Return how many organisations disagree, in words."""
+    if number == 1:
+        return tr("1 organisation disagrees")
+    return tr("{number} organisations disagree", number=number)
 
 
 class StatusStrip(QFrame):
@@ -53,8 +60,7 @@ class StatusStrip(QFrame):
         disputed = disagreeing_organisations(trust)
         agreeing = agreeing_organisations(trust)
         if disputed:
-            words = tr("{number} organisations disagree", number=disputed)
-            self._agreed.show_state("warning", words, "error")
+            self._agreed.show_state("warning", disagreement(disputed), "error")
         elif agreeing >= 2:
             words = tr("agreed by {number} organisations", number=agreeing)
             self._agreed.show_state("double-check", words, "good")

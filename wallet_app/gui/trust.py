@@ -20,7 +20,11 @@ from wallet_app import format as fmt
 from wallet_app.gui import icons
 from wallet_app.gui.page import Page
 from wallet_app.gui.root_sheet import RootSheet
-from wallet_app.gui.strip import agreeing_organisations, disagreeing_organisations
+from wallet_app.gui.strip import (
+    agreeing_organisations,
+    disagreeing_organisations,
+    disagreement,
+)
 from wallet_app.gui.theme import Theme
 from wallet_app.gui.widgets import (
     Card,
@@ -36,6 +40,7 @@ from wallet_app.i18n import said, tr
 from wallet_app.trading.view import Change, PeerView, Proof, TrustView, WalletView
 
 _RENEW_DAYS = 14
+_CELL_MARGINS, _WIDEST_ORGANISATION = 28, 220
 
 
 def peer_state(peer: PeerView) -> str:
@@ -54,7 +59,7 @@ def agreement(peer: PeerView) -> tuple[str, str, str]:
         return "unknown", tr("not known yet"), "muted"
     if peer.agrees:
         return "double-check", tr("agrees"), "good"
-    return "warning", tr("shows another chain"), "error"
+    return "warning", tr("contradicts"), "error"
 
 
 def expiry(expires: datetime | None, now: datetime) -> tuple[str, str]:
@@ -206,6 +211,8 @@ class PeersCard(Card):
         head.setHighlightSections(False)
         head.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
         head.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        # By the organisations: an error, which spans all columns, would count here in one line.
+        head.setSectionResizeMode(0, QHeaderView.ResizeMode.Fixed)
         head.setSectionResizeMode(1, QHeaderView.ResizeMode.Stretch)
         self._table = table
         self._empty = label(tr("No peer is known: import a network profile"), "muted")
@@ -230,6 +237,7 @@ class PeersCard(Card):
             if peer.error:
                 self._show_error(row, peer)
                 row += 1
+        self._fit_organisations(peers)
         self._table.resizeRowsToContents()
         rows = sum(self._table.rowHeight(line) for line in range(row))
         head = self._table.horizontalHeader().sizeHint().height()
@@ -237,13 +245,18 @@ class PeersCard(Card):
         disputed = disagreeing_organisations(trust)
         number = agreeing_organisations(trust)
         if disputed:
-            words = tr("{number} organisations disagree", number=disputed)
-            self._agreed.show_state("warning", words, "error")
+            self._agreed.show_state("warning", disagreement(disputed), "error")
         elif number:
             words = tr("agreed by {number} organisations", number=number)
             self._agreed.show_state("double-check", words, "good")
         else:
             self._agreed.show_state("unknown", tr("not agreed yet"))
+
+    def _fit_organisations(self, peers: list[PeerView]) -> None:
+        metrics = self._table.fontMetrics()
+        names = [self._heads[0], *(fmt.foreign(peer.organisation, 60) for peer in peers)]
+        widest = max(metrics.horizontalAdvance(name) for name in names)
+        self._table.setColumnWidth(0, min(widest + _CELL_MARGINS, _WIDEST_ORGANISATION))
 
     def _show_peer(self, row: int, peer: PeerView, highest: int | None) -> None:
         icon, words, color = agreement(peer)
