@@ -30,6 +30,7 @@ class Agreement:
         self._disputed: set[int] = set()
         self._dissents: dict[str, Dissent] = {}
         self._forgotten: set[str] = set()
+        self._latest: int | None = None
 
     @property
     def agreed_height(self) -> int | None:
@@ -51,11 +52,16 @@ class Agreement:
             return min(self._disputed, default=None)
 
     @property
-    def lowest_difference(self) -> int | None:
-        """The lowest remembered block on which peers differ, decided by a majority or not."""
+    def differences(self) -> tuple[int, ...]:
+        """Remembered blocks on which peers differ, decided by a majority or not: two at most.
+
+        The lowest one, and the one shown last: a difference that nothing decides must not hide
+        what somebody else states later.
+        """
         with self._lock:
-            dissents = (dissent.number for dissent in self._dissents.values())
-            return min((*self._disputed, *dissents), default=None)
+            found = {dissent.number for dissent in self._dissents.values()} | self._disputed
+            lowest = min(found, default=None)
+            return tuple(n for n in dict.fromkeys((lowest, self._latest)) if n is not None)
 
     @property
     def dissents(self) -> tuple[Dissent, ...]:
@@ -84,7 +90,10 @@ class Agreement:
                 first = next(iter(self._shown))  # the one first shown
                 del self._shown[first]
                 self._disputed.discard(first)  # nothing could decide it any more
-            return len(set(shown.values())) > 1 or number in self._disputed
+            differs = len(set(shown.values())) > 1 or number in self._disputed
+            if differs:
+                self._latest = number
+            return differs
 
     def forget(self, organization: str) -> None:
         """Take back the flags an organisation stated, and hear it no more: it was proved to lie.
@@ -95,7 +104,7 @@ class Agreement:
             if organization in self._forgotten:
                 return
             self._forgotten.add(organization)
-            self._valid = None
+            self._valid = self._latest = None
             self._dissents = {
                 name: dissent
                 for name, dissent in self._dissents.items()

@@ -3,6 +3,8 @@
 Nodes are asked here that may not answer, so nothing of this holds the lock while it asks.
 """
 
+from collections.abc import Mapping
+
 from light_node.chain import branch, dissent, errors
 from light_node.chain.branch import Branch, Unsigned
 from light_node.chain.disclosure import disclosed, signed_otherwise
@@ -18,6 +20,11 @@ from light_node.fabric.errors import FabricError
 _MOST_EXAMINED = 64
 _ATTEMPTS = 5
 """So often the same organisations are asked while one of them does not show its copy."""
+AGAIN_S = 60.0
+"""After so long they are asked again about a later block, as long as they differ."""
+
+Sides = frozenset[frozenset[str]]
+"""Organisations by what they state of a block's flags."""
 
 
 class Elsewhere(Exception):
@@ -43,7 +50,7 @@ class Conflicts:
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
         self._store = shared.store
-        self._examined: dict[frozenset[str], int] = {}
+        self._examined: dict[Sides, tuple[int, float]] = {}
 
     # -- histories ------------------------------------------------------------------------------
 
@@ -148,27 +155,32 @@ class Conflicts:
     # -- flags that differ ----------------------------------------------------------------------
 
     def look_into_flags(self) -> None:
-        """Start to find out who lies about the flags of the lowest block on which peers differ.
+        """Start to find out who lies about the flags of blocks on which peers differ.
 
-        On a thread of its own, since peers are asked that may not answer. Once for the same
-        organisations, if all show their copies: who states another history of the state does so at
-        every block from there.
+        On threads of their own, since peers are asked that may not answer. For the same
+        organisations on the same sides at once until all have shown their copies (``_ATTEMPTS``),
+        from then on every ``AGAIN_S`` seconds: who states another history of the state does so at
+        every block from there, but it may be another's turn to lie.
         """
-        shared = self._shared
+        shared, now = self._shared, self._shared.clock.monotonic()
         with shared.changed:
-            number = shared.agreement.lowest_difference
-            if number is None or shared.stopping.is_set():
+            if shared.stopping.is_set():
                 return
-            stated = frozenset(shared.agreement.shown(number).items())
-            who = frozenset(organization for organization, _ in stated)
-            attempts = self._examined.get(who, 0)
-            if attempts >= _ATTEMPTS or sum(self._examined.values()) >= _MOST_EXAMINED * _ATTEMPTS:
-                return
-            self._examined[who] = _ATTEMPTS  # while it is under way, and if it is complete
-            shared.spawn(f"light-node-flags-{number}", self._examine, number, who, attempts + 1)
+            for number in shared.agreement.differences:
+                sides = _sides(shared.agreement.shown(number))
+                attempts, due = self._examined.pop(sides, (0, now))
+                if attempts < _ATTEMPTS or now >= due:
+                    name = f"light-node-flags-{number}"
+                    shared.spawn(name, self._examine, number, sides, attempts + 1)
+                    # While it is under way, and if it is complete.
+                    attempts, due = _ATTEMPTS, now + AGAIN_S
+                self._examined[sides] = (attempts, due)
+            while len(self._examined) > _MOST_EXAMINED:
+                del self._examined[next(iter(self._examined))]  # the one looked at longest ago
 
-    def _examine(self, number: int, who: frozenset[str], attempt: int) -> None:
+    def _examine(self, number: int, sides: Sides, attempt: int) -> None:
         expected = self._store.hash(number)
+        who = frozenset[str]().union(*sides)
         peers = [
             source
             for source in self._shared.active_sources()
@@ -179,7 +191,7 @@ class Conflicts:
         findings = dissent.look_into(number, expected, peers)
         if findings.missing:
             with self._shared.changed:
-                self._examined[who] = attempt
+                self._examined[sides] = (attempt, self._examined.get(sides, (0, 0.0))[1])
         for liar in findings.liars:
             self._shut_out(liar)
         self._shared.tell()
@@ -192,3 +204,10 @@ class Conflicts:
             for tracker in shared.trackers:
                 if tracker.organization == organization:
                     shared.exclude(tracker, case.text)
+
+
+def _sides(shown: Mapping[str, bytes]) -> Sides:
+    return frozenset(
+        frozenset(name for name, digest in shown.items() if digest == stated)
+        for stated in shown.values()
+    )

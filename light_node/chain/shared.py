@@ -66,10 +66,10 @@ class Shared:
     # -- threads --------------------------------------------------------------------------------
 
     def spawn(self, name: str, target: Callable[..., None], *arguments: object) -> None:
-        """Start a thread and remember it."""
+        """Start a thread and remember it until it has ended; with the lock held."""
         thread = threading.Thread(target=target, args=arguments, name=name, daemon=True)
-        self.threads.append(thread)
         thread.start()
+        self.threads = [t for t in self.threads if t.is_alive()] + [thread]
 
     def end_streams(self) -> None:
         """Have every thread come to its end; returns at once."""

@@ -71,11 +71,12 @@ class ChainSync:
         """Start following; returns at once."""
         if self._shared.threads:
             raise RuntimeError("the light node is running already")
-        for number, tracker in enumerate(self._shared.trackers):
-            if tracker.quarantined:
-                continue
-            name = f"light-node-{number}-{tracker.organization}"
-            self._shared.spawn(name, self._follower.run, tracker)
+        with self._shared.changed:
+            for number, tracker in enumerate(self._shared.trackers):
+                if tracker.quarantined:
+                    continue
+                name = f"light-node-{number}-{tracker.organization}"
+                self._shared.spawn(name, self._follower.run, tracker)
 
     def stop(self, timeout: float = 10.0) -> None:
         """End all streams and wait for the threads, at most ``timeout`` seconds each.

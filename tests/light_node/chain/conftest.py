@@ -301,6 +301,7 @@ class FakeStream:
 
     def __init__(self, source: "FakeSource", start: int, stop: int | None) -> None:
         self._source, self._next, self._stop, self._closed = source, start, stop, False
+        self._line = source.line
 
     def __iter__(self) -> "FakeStream":
         return self
@@ -310,7 +311,7 @@ class FakeStream:
             while True:
                 if self._closed or (self._stop is not None and self._next > self._stop):
                     raise StopIteration
-                if self._source.down:
+                if self._source.down or self._source.line != self._line:
                     raise Unavailable("down", foreign="connection refused")
                 if self._next < len(self._source.blocks) and not self._source.stalled:
                     raw = self._source.blocks[self._next]
@@ -345,6 +346,7 @@ class FakeSource:
         self.down = down
         self.stalled = False
         self.served = 0
+        self.line = 0
         self.changed = threading.Condition()
         self.full: list[bytes] = []
         self.serve(served)
@@ -362,8 +364,10 @@ class FakeSource:
             self.changed.notify_all()
 
     def go_down(self) -> None:
+        """Break every stream off, and refuse new ones until it comes up."""
         with self.changed:
             self.down = True
+            self.line += 1
             self.changed.notify_all()
 
     def newest(self) -> bytes:

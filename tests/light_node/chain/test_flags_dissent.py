@@ -274,8 +274,8 @@ def test_peers_that_never_show_their_copies_are_not_asked_for_ever(
 # -- what is left when a liar is shut out ---------------------------------------------------------
 
 
-def shown(agreement: Agreement, channel: Any, number: int, *names: str) -> None:
-    for name in names:
+def state(agreement: Agreement, channel: Any, number: int, *organizations: str) -> None:
+    for name in organizations:
         agreement.show(name, channel.parsed(number), peer=True)
 
 
@@ -291,15 +291,15 @@ def test_what_a_liar_stated_is_taken_back_and_not_heard_again(two_stories: Any) 
     """Its copies may still be on their way when it is shut out."""
     true, false = two_stories
     agreement = Agreement()
-    shown(agreement, true, 5, "Org1MSP")
-    shown(agreement, false, 5, "Org2MSP")
+    state(agreement, true, 5, "Org1MSP")
+    state(agreement, false, 5, "Org2MSP")
     assert agreement.disputed_block == 5
     agreement.forget("Org2MSP")
     assert agreement.disputed_block is None
     assert not agreement.show("Org2MSP", false.parsed(5), peer=True)
     assert agreement.shown(5).keys() == {"Org1MSP"}
     assert agreement.disputed_block is None
-    shown(agreement, true, 5, "Org3MSP")
+    state(agreement, true, 5, "Org3MSP")
     assert agreement.valid_height == 6
 
 
@@ -307,9 +307,9 @@ def test_agreement_and_dissent_that_rest_on_liars_fall_with_them(two_stories: An
     true, false = two_stories
     agreement = Agreement()
     for number in (4, 5):
-        shown(agreement, false, number, "Org2MSP", "Org3MSP")
-        shown(agreement, true, number, "Org1MSP")
-    shown(agreement, true, 3, "Org1MSP", "Org4MSP")
+        state(agreement, false, number, "Org2MSP", "Org3MSP")
+        state(agreement, true, number, "Org1MSP")
+    state(agreement, true, 3, "Org1MSP", "Org4MSP")
     assert [d.organization for d in agreement.dissents] == ["Org1MSP"]
     assert agreement.valid_height == 6
     agreement.forget("Org2MSP")
@@ -317,7 +317,7 @@ def test_agreement_and_dissent_that_rest_on_liars_fall_with_them(two_stories: An
     assert (agreement.valid_height, agreement.disputed_block) == (4, 4)
     agreement.forget("Org3MSP")
     assert (agreement.valid_height, agreement.disputed_block) == (4, None)
-    shown(agreement, true, 5, "Org4MSP")
+    state(agreement, true, 5, "Org4MSP")
     assert agreement.valid_height == 6
 
 
@@ -328,12 +328,12 @@ def test_a_dispute_about_a_block_of_long_ago_does_not_stay_for_ever(
     monkeypatch.setattr("light_node.chain.agreement.REMEMBERED_BLOCKS", 3)
     true, false = two_stories
     agreement = Agreement()
-    shown(agreement, true, 5, "Org1MSP")
-    shown(agreement, false, 5, "Org2MSP")
+    state(agreement, true, 5, "Org1MSP")
+    state(agreement, false, 5, "Org2MSP")
     agreement.forget("Org3MSP")
     for number in (6, 7, 8):
         assert agreement.disputed_block == 5
-        shown(agreement, true, number, "Org1MSP")
+        state(agreement, true, number, "Org1MSP")
     assert agreement.disputed_block is None
 
 
@@ -349,3 +349,42 @@ def test_who_is_shut_out_for_a_fork_has_no_word_on_flags_either(
         shared.exclude(shared.trackers[1], "it showed another signed history")
     status = bench.sync.status()
     assert (status.disputed_block, status.valid_height) == (None, None)
+
+
+# -- one after the other ---------------------------------------------------------------------------
+
+
+def refuted(channel: Any) -> list[bytes]:
+    """The chain with false flags in its last block, which its commit hash refutes."""
+    return [*channel.raw[:-1], changed(channel.raw[-1], wire.TRANSACTIONS_FILTER, REFUSED)]
+
+
+def test_a_difference_nothing_decides_does_not_hide_what_another_states_later(
+    channel: Any, make_source: Any, start: Start
+) -> None:
+    grow(channel, 4)
+    sources = three(make_source, channel.raw, channel.raw, lying(channel, 4, flags=REFUSED))
+    bench = start(channel, *sources)
+    bench.wait(lambda s: [d.organization for d in s.dissents] == ["Org3MSP"])
+    grow(channel, 1)
+    raws = (channel.raw, refuted(channel), lying(channel, 4, flags=REFUSED))
+    for source, shown in zip(sources, raws, strict=True):
+        source.serve(shown)
+    bench.wait(lambda s: names(s) == ["Org2MSP"])
+    assert list(quarantine.load(bench.folder)) == ["Org2MSP"]
+
+
+def test_the_same_two_are_looked_at_again_after_a_while(
+    channel: Any, make_source: Any, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who stated what nothing refutes may be right when it is the other's turn to lie."""
+    monkeypatch.setattr(conflicts, "AGAIN_S", 0.0)
+    grow(channel, 4)
+    sources = three(make_source, channel.raw, lying(channel, 4, flags=REFUSED))
+    bench = start(channel, *sources)
+    bench.wait(lambda s: s.disputed_block == 4)
+    grow(channel, 1)
+    for source, shown in zip(sources, (refuted(channel), channel.raw), strict=True):
+        source.serve(shown)
+    bench.wait(lambda s: names(s) == ["Org1MSP"])
+    assert list(quarantine.load(bench.folder)) == ["Org1MSP"]
