@@ -268,7 +268,8 @@ def test_peers_that_never_show_their_copies_are_not_asked_for_ever(
     assert [d.organization for d in status.dissents] == ["Org3MSP"]
     assert status.valid_height == channel.height
     bench.sync.stop()
-    assert 1 <= len(asked) <= 2 * conflicts._ATTEMPTS  # from two sets: of two peers, of three
+    # As long as only one other had shown the block, which may be either; and of both.
+    assert 1 <= len(asked) <= 3 * conflicts._ATTEMPTS
 
 
 # -- what is left when a liar is shut out ---------------------------------------------------------
