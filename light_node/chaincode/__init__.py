@@ -17,7 +17,7 @@ answer, so that a short transaction costs no thread switch. Functions that compu
 ``transaction`` from the peer's TRANSACTION message to COMPLETED or ERROR
 ``session``     one peer's stream: registration, then transactions interleaved
 ``server``      what peers dial: streams, limits, graceful stop
-``rpc``         gRPC on the event loop, over ``light_node.http2``; ``tls``, ``health`` with it
+``rpc``         gRPC on the event loop, over ``http2``; ``tls``, ``health`` with it
 ``operations``  /healthz and /metrics over HTTP
 ``metrics``     what is counted, in Prometheus' text format
 ``pauses``      keeps the garbage collector from stopping the world, and measures it

@@ -1,4 +1,4 @@
-"""A gRPC server on asyncio over :mod:`light_node.http2`: streams of messages, no more.
+"""A gRPC server on asyncio over :mod:`light_node.chaincode.http2`: streams of messages, no more.
 
 Handlers are told of each message as it comes, on the event loop, and answer through their
 :class:`Call` at any time; there is no task and no thread per call. Compression is not offered.
@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 from urllib.parse import quote
 
+from light_node.chaincode.http2 import Connection, ConnectionFault, Opened, Received
 from light_node.chaincode.tls import TlsSession
 from light_node.fabric.connection import MAX_MESSAGE_BYTES
-from light_node.http2.connection import Connection, ConnectionFault, Opened, Received
 
 log = logging.getLogger(__name__)
 
@@ -236,10 +236,10 @@ class _Link(asyncio.Protocol):
 
     def end(self) -> None:
         """End all calls and close, once everything is sent."""
-        self.connection.goodbye()
         for incoming in list(self._calls.values()):
             incoming.call.finish(UNAVAILABLE, "the server is stopping")
             incoming.lost()
+        self.connection.goodbye()
         self.flush()
         self._transport.close()
 

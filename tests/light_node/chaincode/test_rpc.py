@@ -15,10 +15,10 @@ from light_node.fabric.connection import MAX_MESSAGE_BYTES
 from light_node.fabric.errors import MalformedMessage
 from light_node.fabric.identity import SigningIdentity
 from light_node.fabric.pb import peer_pb2
-from light_node.http2 import connection as h2
 
 M = peer_pb2.ChaincodeMessage
 WAIT = 20.0
+PREFACE, SETTINGS, PING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 4, 6
 LARGE = 12 * 1024 * 1024
 
 
@@ -101,7 +101,7 @@ def test_a_browser_gets_a_farewell(serve: Any) -> None:
 def test_who_says_nothing_is_cut(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rpc, "INTRODUCTION_S", 0.05)
     with connected(serve("kv")) as connection:
-        assert read_to_the_end(connection)[3] == h2.SETTINGS
+        assert read_to_the_end(connection)[3] == SETTINGS
 
 
 def test_who_vanishes_is_found_out_and_who_lives_is_not(
@@ -114,8 +114,8 @@ def test_who_vanishes_is_found_out_and_who_lives_is_not(
     living = dial(server)
     assert living.call(trader, "put", "k", "v").payload == b"v"
     with connected(server) as connection:
-        connection.sendall(h2.PREFACE + bytes((0, 0, 0, h2.SETTINGS, 0, 0, 0, 0, 0)))
-        assert read_to_the_end(connection)[-17:-13] == bytes((0, 0, 8, h2.PING))
+        connection.sendall(PREFACE + bytes((0, 0, 0, SETTINGS, 0, 0, 0, 0, 0)))
+        assert read_to_the_end(connection)[-17:-13] == bytes((0, 0, 8, PING))
     assert living.call(trader, "put", "k", "w").payload == b"w"
 
 
