@@ -1,30 +1,45 @@
 """A kill, or lost power, after every system call that changes the light node's folder.
 
 What may be left is simulated (:mod:`simulated_disk`). From each the store must open, hold what was
-promised and nothing that was not verified, and come to the same end as without the crash.
+promised and nothing that was not verified, and come to the same end as without the crash. A short
+sync, one source after the other in this thread, is crashed after every call; a longer one, with its
+threads, after a sample of them.
 """
 
+import json
+import shutil
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
+from light_node import cli
 from light_node.chain import (
     evidence,
     follower,
     fork_evidence,
+    history_record,
+    proof,
     quarantine,
     received,
     skip,
     trust,
     verify,
 )
+from light_node.chain.conflicts import Elsewhere
 from light_node.chain.store import HeaderStore
 from light_node.chain.sync import ChainSync
 from light_node.clock import SystemClock
+from light_node.commands import prove
 from light_node.fabric.block import without_data
+from light_node.fabric.errors import Unavailable
+from tests.fuzz import node_inputs
+from tests.light_node.chain.conftest import FakeStream
 from tests.light_node.chain.simulated_disk import Folder, Recording, lay_out
 
 Record = Callable[[str], Recording]
@@ -173,7 +188,7 @@ def test_quarantine(record: Record, patch: pytest.MonkeyPatch, tmp_path: Path) -
         assert list(contents(folder)) == [quarantine.FILE_NAME], text
 
 
-def test_evidence_and_reports(
+def test_evidence_records_and_reports(
     bft_channel: Any, record: Record, patch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     bft_channel.extend(1)
@@ -188,9 +203,16 @@ def test_evidence_and_reports(
     proof = fork_evidence.ForkEvidence(
         "testch", bft_channel.raw[0], (), ours, theirs, "Org3MSP", "x:1", now.isoformat()
     )
+    told = history_record.HistoryRecord(
+        "testch", bft_channel.raw[0], (), b"h" * 32, theirs, 2, "Org3MSP", "x:1", now.isoformat()
+    )
 
     def keep(folder: Path) -> Iterator[str]:
-        for path in (evidence.keep(folder, report), fork_evidence.keep(folder, proof, 2)):
+        for path in (
+            evidence.keep(folder, report),
+            fork_evidence.keep(folder, proof, 2),
+            history_record.keep(folder, told),
+        ):
             assert path is not None
             yield str(path.relative_to(folder))
 
@@ -208,6 +230,38 @@ def test_evidence_and_reports(
             pass
         assert {n: d for n, d in contents(folder).items() if n in expected} == expected, text
         assert not list(folder.rglob("*.new")), text
+
+
+def test_a_proof(
+    record: Record, patch: pytest.MonkeyPatch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What 'light-node prove' wrote before, or what it writes, is there whole."""
+    root, first = node_inputs.root("bft"), proof.loads(node_inputs.targets()["proof"].seeds[0])
+    second = replace(first, made_at="2026-06-22T12:00:00+00:00")
+    made = [first, second]
+    for name in ("load_profile", "need_identity", "store_directory"):
+        monkeypatch.setattr(prove.node_options, name, lambda *_: None)
+    monkeypatch.setattr(prove, "LightNode", lambda *_: MagicMock(root=root))
+    monkeypatch.setattr(prove, "_catch_up", lambda *_: None)
+    monkeypatch.setattr(prove.prover, "prove", lambda *_, **__: made[0])
+    recording = record("out")
+    written: list[bytes] = []
+    for one in (first, second):
+        made[0] = one
+        out = recording.base / "proof.json"
+        arguments = ["prove", first.transaction_id, "--profile", "p.json", "--out", str(out)]
+        assert cli.main(arguments) == 0
+        written.append(out.read_bytes())
+        recording.mark(len(written), power=True)
+    assert written == [first.dumps(), second.dumps()]
+    tried = 0
+    for folder, promised, text in crashes(recording, patch, tmp_path):
+        tried += 1
+        path = folder / "proof.json"
+        if promised or path.exists():
+            assert path.read_bytes() in written[max(0, (promised or 0) - 1) :], text
+            assert proof.check(proof.loads(path.read_bytes()), root).number == 8, text
+    assert tried > 20
 
 
 # -- skipping ahead -----------------------------------------------------------------------------
@@ -247,6 +301,123 @@ def test_skipping_ahead(
         names = {n for n in contents(folder) if not n.startswith("configs")}
         assert names == {n for n in expected if not n.startswith("configs")}, text
         assert (folder / "headers.bin").read_bytes() == expected["headers.bin"], text
+
+
+# -- a short sync, after every call ---------------------------------------------------------------
+
+
+class Ending(FakeStream):
+    """A stream that ends where the source does."""
+
+    def __next__(self) -> bytes:
+        if self._next >= len(self._source.blocks):
+            raise StopIteration
+        return super().__next__()
+
+
+@dataclass
+class Short:
+    """A channel, and sources that are read one after the other: whatever happens is the same."""
+
+    channel: Any
+    sources: list[Any]
+    clock: Any
+    reporter: Any
+
+    def sync(self, folder: Path, count: int) -> None:
+        """Read the first ``count`` sources to their ends."""
+        store = HeaderStore(folder, self.channel.root)
+        sync = ChainSync(
+            self.channel.root, store, self.sources[:count], self.clock, folder,
+            reporter=self.reporter,
+        )  # fmt: skip
+        try:
+            for tracker in sync._shared.trackers:
+                if tracker.quarantined:
+                    continue
+                try:
+                    sync._follower._follow(tracker)
+                except Unavailable:  # the end
+                    continue
+                except Elsewhere as claim:
+                    sync._conflicts.is_fork(tracker, claim)
+        finally:
+            sync.stop()
+            store.close()
+
+
+def parting(channel: Any, kind: str) -> Any:
+    other = channel.fork(2)
+    other.add([other.envelope("another")], signers=None if kind == "signed" else ())
+    other.add(signers=() if kind == "unsigned" else None)
+    return other
+
+
+@pytest.mark.parametrize("kind", ["signed", "unsigned first", "unsigned"])
+def test_a_short_sync_goes_on_from_a_crash_after_every_call(
+    make_channel: Any,
+    make_source: Any,
+    still_clock: Any,
+    record: Record,
+    patch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    kind: str,
+) -> None:
+    """Headers, a configuration, then another history: a report, evidence and quarantine, or a
+    record."""
+    channel = make_channel(bft=False)
+    channel.add_config()
+    other = parting(channel, kind)
+    channel.extend(2)
+    sources = [make_source(o, channel.raw) for o in ("Org1MSP", "Org2MSP")]
+    sources.append(make_source("Org3MSP", other.raw))
+    for source in sources:
+        source.headers = partial(Ending, source)
+    short = Short(channel, sources, still_clock, channel.peers[0].identity("household", "client"))
+    recording = record("store")
+    short.sync(recording.base, 2)
+    recording.mark("fetched")
+    short.sync(recording.base, 3)
+    recording.mark("all", power=True)
+    headers = (recording.base / "headers.bin").read_bytes()
+    accused = set() if kind == "unsigned" else {"Org3MSP", "Orderer1MSP"}
+    assert set(quarantine.load(recording.base)) == accused
+    end = kept(recording.base)
+    assert len(end) == (2 if kind == "unsigned" else 3)
+    calls, tried = len(recording.steps), 0
+    for folder, promised, text in crashes(recording, patch, tmp_path):
+        tried += 1
+        with HeaderStore(folder, channel.root) as store:
+            tip = store.state
+            assert tip.hash == channel.parsed(tip.number).hash, text
+            assert tip.number == 3 or not promised, text
+        shut_out = set(quarantine.load(folder))
+        assert shut_out <= accused, text
+        assert shut_out == accused or promised != "all", text
+        short.sync(folder, 3)
+        assert set(quarantine.load(folder)) == accused, text
+        assert (folder / "headers.bin").read_bytes() == headers, text
+        assert kept(folder) == end, text
+        assert not list(folder.rglob("*.new")), text
+        shutil.rmtree(folder)
+    assert calls > 30
+    assert tried > calls
+
+
+def kept(folder: Path) -> dict[str, str]:
+    """What is kept about others: by name, what proves or tells it, checked."""
+    found = {}
+    for path in sorted(folder.rglob("*-*.json")):
+        raw = path.read_bytes()
+        if path.parent.name == fork_evidence.FOLDER:
+            proven = fork_evidence.check(fork_evidence.loads(raw))
+            told = f"{proven.ours_hash.hex()} {proven.theirs_hash.hex()} {proven.both}"
+        elif path.parent.name == history_record.FOLDER:
+            told = history_record.check(history_record.loads(raw)).theirs.hex()
+        else:
+            told = json.loads(raw)["their_block"]
+        found[str(path.relative_to(folder))] = told
+    return found
 
 
 # -- all of it ----------------------------------------------------------------------------------
