@@ -59,7 +59,11 @@ def execute(arguments: argparse.Namespace) -> int:
             audit = auditor.audit(arguments.slot, last)
     except (errors.NotVerified, errors.VerificationError, FabricError) as error:
         return _cannot(arguments, told(error))
-    except (errors.ChainError, InvalidSlot) as error:
+    except InvalidSlot as error:
+        raise commandline.InputError(
+            Text("not a slot id; they look like {example}", example="2026-06-21T10:00Z/PT60M")
+        ) from error
+    except errors.ChainError as error:
         raise commandline.InputError(told(error)) from error
     if arguments.json:
         commandline.print_json(audit_json(audit))

@@ -220,7 +220,7 @@ def print_for_people(status: SyncStatus) -> None:
         found = _state(p.state)
         if p.height is not None:
             found = tr("{state}, height {height}", state=found, height=p.height)
-        lines.append(f"  {p.organization} {p.address} ({p.kind}): {found}, {agrees}")
+        lines.append(f"  {p.organization} {p.address} ({kind_words(p.kind)}): {found}, {agrees}")
         if p.error:
             lines.append(f"    {said(p.error)}")
     if status.waiting_for:
@@ -235,6 +235,11 @@ def print_for_people(status: SyncStatus) -> None:
         )
         lines.append(text)
     print("\n".join(lines))
+
+
+def kind_words(kind: str) -> str:
+    """Return what a source is, in the user's language."""
+    return tr("orderer") if kind == "orderer" else tr("peer")
 
 
 def _state(state: PeerState) -> str:

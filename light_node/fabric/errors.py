@@ -349,6 +349,7 @@ _STAGES: dict[str, Text] = {
     "submit": Text("submit"),
     "commit status": Text("commit status"),
     "events": Text("events"),
+    "deliver": Text("deliver"),
 }
 
 

@@ -60,6 +60,10 @@ def choice_words(setting: Setting, value: str) -> str:
     }.get((setting.name, value), value)
 
 
+def _unit(unit: str) -> str:
+    return {"min": tr("min"), "s": tr("s")}.get(unit, unit)
+
+
 class _Figure(QDoubleSpinBox):
     """A figure that a passing wheel does not change."""
 
@@ -91,7 +95,7 @@ class Field:
             low, high = setting.low or 0, setting.high if setting.high is not None else 10**15
             figure.setRange(low / self._divisor, high / self._divisor)
             figure.setSingleStep(max(10**-places, setting.default / self._divisor / 20))
-            figure.setSuffix(f" {unit}" if unit else "")
+            figure.setSuffix(f" {_unit(unit)}" if unit else "")
             figure.setGroupSeparatorShown(True)
             figure.setKeyboardTracking(False)
         else:

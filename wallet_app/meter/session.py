@@ -134,7 +134,7 @@ class MeterSession:
         self._on_reading, self._on_status = on_reading, on_status
         self._factory, self._port_list = port_factory, port_list
         self._timing, self._tap = timing or Timing(), tap
-        self._status = MeterStatus("searching", port, "not started")
+        self._status = MeterStatus("searching", port, tr("not started"))
         # Counted by every frame and poll, and so not in a new MeterStatus each time.
         self._good_frames = self._bad_frames = self._polls = self._missed = 0
         self._gaps = [""] * len(self._options)
