@@ -154,8 +154,10 @@ class Conflicts:
 
     # -- flags that differ ----------------------------------------------------------------------
 
-    def look_into_flags(self) -> None:
+    def look_into_flags(self, also: int | None = None) -> None:
         """Start to find out who lies about the flags of blocks on which peers differ.
+
+        Of the lowest, of the newest, and of block ``also`` if they differ there.
 
         On threads of their own, since peers are asked that may not answer. For the same
         organisations on the same sides at once until all have shown their copies (``_ATTEMPTS``),
@@ -166,8 +168,11 @@ class Conflicts:
         with shared.changed:
             if shared.stopping.is_set():
                 return
-            for number in shared.agreement.differences:
+            numbers = dict.fromkeys((*shared.agreement.differences, also))
+            for number in (n for n in numbers if n is not None):
                 sides = _sides(shared.agreement.shown(number))
+                if not sides:
+                    continue
                 attempts, due = self._examined.pop(sides, (0, now))
                 if attempts < _ATTEMPTS or now >= due:
                     name = f"light-node-flags-{number}"

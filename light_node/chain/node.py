@@ -220,13 +220,17 @@ class LightNode:
     def validity(self, number: int) -> tuple[Level, tuple[str, ...]]:
         """Say how far organisations agree on flags and commit hash of a verified block.
 
-        Uses what their streams showed; asks the peers of the others where that is not enough.
+        Uses what their streams showed; asks the peers of the others where that is not enough. Where
+        they differ and none has a majority, it is looked into, again if it was before.
         """
         expected = self._verified_hash(number)
         shown = self._sync.agreement.shown(number)
         if majority(shown) is None:
             shown = self._ask_validity(number, expected)
-        return judge(shown)
+        level, organizations = judge(shown)
+        if level is Level.DISPUTED:
+            self._sync.look_into_flags(number)
+        return level, organizations
 
     def examine(self, number: int) -> None:
         """Have it found out who lies about the flags of a block or of the one before.
@@ -243,7 +247,7 @@ class LightNode:
     def _show(self, source: Source, block: Block) -> None:
         peer = source.kind == "peer"
         if self._sync.agreement.show(source.organization, block, peer=peer):
-            self._sync.look_into_flags()
+            self._sync.look_into_flags(block.number)
 
     def _is_current(self, full: FullBlock) -> bool:
         """Say whether a remembered copy states flags that somebody still stands for."""

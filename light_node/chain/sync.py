@@ -158,6 +158,9 @@ class ChainSync:
                 if t.state is not PeerState.UNREACHABLE and not t.quarantined
             )
 
-    def look_into_flags(self) -> None:
-        """Start to find out who lies where peers differ on flags; returns at once."""
-        self._conflicts.look_into_flags()
+    def look_into_flags(self, number: int) -> None:
+        """Start to find out who lies where peers differ on flags, of block ``number``, too.
+
+        Returns at once.
+        """
+        self._conflicts.look_into_flags(number)

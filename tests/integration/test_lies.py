@@ -4,6 +4,7 @@ One devnet for the file; each test switches lies on, and all are switched off af
 """
 
 import json
+import queue
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +15,16 @@ from typing import Any
 import pytest
 
 from light_node import cli
-from light_node.chain import errors, follower, fork_evidence, quarantine, sources, tracker, trust
+from light_node.chain import (
+    conflicts,
+    errors,
+    follower,
+    fork_evidence,
+    quarantine,
+    sources,
+    tracker,
+    trust,
+)
 from light_node.chain.node import LightNode
 from light_node.chain.sources import Source, from_profile
 from light_node.chain.status import Level, PeerState, PeerStatus, SyncStatus
@@ -27,8 +37,12 @@ from light_node.devnet.network import Options
 from light_node.devnet.testing import DevnetProcess
 from light_node.devnet.threaded import DevnetThread
 from light_node.fabric import connection
-from light_node.fabric.errors import TimedOut
+from light_node.fabric.errors import TimedOut, Unavailable
 from light_node.fabric.pb import common_pb2, orderer_pb2
+from wallet_app.trading import node as wallet_node
+from wallet_app.trading import proofs
+from wallet_app.trading.node import LightNodeAdapter
+from wallet_app.trading.view import Proof
 
 SOON = 15.0
 ORGANIZATIONS = ("Org1MSP", "Org2MSP", "Org3MSP")
@@ -528,6 +542,65 @@ def test_flags_and_commit_hashes_that_differ_are_proved_to_be_lies(
     if len(honest) > 1:
         grow(net)
         bench.wait(lambda s: s.valid_height == net.height)
+
+
+class Shy:
+    """A peer whose whole blocks cannot be had until ``open``."""
+
+    def __init__(self, source: Source, open_: threading.Event) -> None:
+        self._source = source
+        self._open = open_
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._source, name)
+
+    def block(self, number: int, *, headers_only: bool = False) -> bytes:
+        if not headers_only and not self._open.is_set():
+            raise Unavailable("busy")
+        return self._source.block(number, headers_only=headers_only)
+
+
+def test_what_the_wallet_was_told_of_a_dispute_is_taken_back_when_the_liar_is_shut_out(
+    net: DevnetThread, follow: Follow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who lies is not found out before the honest copy is had; then those left are believed."""
+    monkeypatch.setattr(conflicts, "AGAIN_S", 0.2)
+    monkeypatch.setattr(wallet_node, "_AGREEMENT_S", 0.2)
+    monkeypatch.setattr(proofs, "_FIRST_LATER_S", 0.1)
+    monkeypatch.setattr(proofs, "_LAST_LATER_S", 0.3)
+    shown = threading.Event()
+    bench = follow(arrange=lambda found: [Shy(found[0], shown), *found[1:]])
+    bench.wait(lambda s: all(p.agrees for p in s.peers))
+    monkeypatch.setattr(wallet_node, "LightNode", lambda *_: bench.node)
+    adapter = LightNodeAdapter(net.profile, bench.folder, net.user(), SystemClock())
+    net.lie(LIAR, "altered-flags")
+    net.lie("Org3MSP", "withheld-tip")
+    channel = net.connect()
+    gateway = net.gateway(channel, net.user())
+    result = gateway.submit_transaction("kv", "put", "key", "disputed")
+    gateway.close()
+    channel.close()
+    told: queue.Queue[tuple[Proof, bool]] = queue.Queue()
+    prover = proofs.Prover(adapter)
+    prover.start()
+    try:
+        prover.put(
+            proofs.Claim(
+                result.block_number,
+                result.transaction_id,
+                lambda _: True,
+                lambda *said: told.put(said),
+            )
+        )
+        assert told.get(timeout=SOON) == (Proof.DISPUTED, True)
+        shown.set()
+        assert told.get(timeout=SOON) == (Proof.VERIFIED, False)
+        assert bench.node.status().disputed_block is None
+        assert list(quarantine.load(bench.folder)) == [LIAR]
+        net.tell_the_truth()
+        assert told.get(timeout=SOON) == (Proof.AGREED, False)
+    finally:
+        prover.stop()
 
 
 @pytest.mark.parametrize("lie", ["altered-data", "truncated"])
