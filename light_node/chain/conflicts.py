@@ -20,6 +20,8 @@ from light_node.fabric.errors import FabricError
 _MOST_EXAMINED = 64
 _ATTEMPTS = 5
 """So often the same organisations are asked while one of them does not show its copy."""
+RETRY_S = 0.5
+"""The first time after twice this, then after twice as long every time."""
 AGAIN_S = 60.0
 """After so long they are asked again about a later block, as long as they differ."""
 
@@ -171,8 +173,8 @@ class Conflicts:
             numbers = dict.fromkeys((*shared.agreement.differences, also))
             for number in (n for n in numbers if n is not None):
                 sides = _sides(shared.agreement.shown(number))
-                if not sides:
-                    continue
+                if len(sides) < 2:
+                    continue  # nobody refutes whoever stands alone
                 attempts, due = self._examined.pop(sides, (0, now))
                 if attempts < _ATTEMPTS or now >= due:
                     name = f"light-node-flags-{number}"
@@ -194,12 +196,17 @@ class Conflicts:
         if expected is None:
             return
         findings = dissent.look_into(number, expected, peers)
-        if findings.missing:
-            with self._shared.changed:
-                self._examined[sides] = (attempt, self._examined.get(sides, (0, 0.0))[1])
         for liar in findings.liars:
             self._shut_out(liar)
-        self._shared.tell()
+        shared = self._shared
+        shared.tell()
+        if not findings.missing:
+            return
+        with shared.changed:
+            self._examined[sides] = (attempt, self._examined.get(sides, (0, 0.0))[1])
+        # On a quiet channel no later block gives occasion to ask again.
+        if attempt < _ATTEMPTS and not shared.stopping.wait(RETRY_S * 2**attempt):
+            self.look_into_flags(number)
 
     def _shut_out(self, liar: dissent.Copy) -> None:
         """Take back what a proven liar stated and follow it no more."""

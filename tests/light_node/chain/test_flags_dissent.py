@@ -389,3 +389,23 @@ def test_the_same_two_are_looked_at_again_after_a_while(
         source.serve(shown)
     bench.wait(lambda s: names(s) == ["Org1MSP"])
     assert list(quarantine.load(bench.folder)) == ["Org1MSP"]
+
+
+def test_a_copy_that_was_not_to_be_had_is_asked_for_again_on_a_quiet_channel(
+    channel: Any, make_source: Any, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conflicts, "RETRY_S", 0.005)
+    grow(channel, 4)
+    liar = lying(channel, 4, flags=REFUSED, fitting=False)
+    honest, false = make_source("Org1MSP", channel.raw), make_source("Org2MSP", liar)
+    served, refusals = honest.block, [Unavailable("busy")] * 3
+
+    def block(number: int, *, headers_only: bool = False) -> Any:
+        if not headers_only and refusals:
+            raise refusals.pop()
+        return served(number, headers_only=headers_only)
+
+    honest.block = block
+    bench = start(channel, honest, false)
+    bench.wait(lambda s: names(s) == ["Org2MSP"])
+    assert not refusals
