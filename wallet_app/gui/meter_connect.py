@@ -152,7 +152,7 @@ class ConnectBar(QWidget):
         self.interval.setRange(0.2, 3600)
         self.interval.setDecimals(1)
         self.interval.setValue(_INTERVAL_S)
-        self.interval.setSuffix(" s")
+        self.interval.setSuffix(f" {tr('s')}")
         self.link.setPlaceholderText("9600 8N1")
         for index, (name, field) in enumerate(
             (

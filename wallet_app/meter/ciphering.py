@@ -38,9 +38,9 @@ class Deciphering:
     def plain(self, title: bytes, body: bytes, begins: bytes) -> bytes:
         """Return the plain text of ``body`` (security byte to tag), which ``begins`` so."""
         if not self._key:
-            raise CipherError("encrypted", "encrypted: the grid operator hands out the key")
+            raise CipherError("encrypted", tr("encrypted: the grid operator hands out the key"))
         if len(body) <= _HEAD + _TAG or not body[0] & _ENCRYPTED:
-            raise CipherError("value", "an encrypted text that cannot be one")
+            raise CipherError("value", tr("an encrypted text that cannot be one"))
         vector, text, tag = title + body[1:_HEAD], body[_HEAD:], b""
         if body[0] & _AUTHENTICATED:
             text, tag = text[:-_TAG], text[-_TAG:]
@@ -52,7 +52,7 @@ class Deciphering:
             decryptor = Cipher(algorithms.AES(self._key), mode).decryptor()
             plain = decryptor.update(text) + decryptor.finalize()
         if not plain.startswith(begins):
-            raise CipherError("encrypted", "the key does not fit this meter")
+            raise CipherError("encrypted", tr("the key does not fit this meter"))
         self._grows(title, int.from_bytes(body[1:_HEAD], "big"))
         return plain
 
@@ -63,13 +63,15 @@ class Deciphering:
         try:
             return decryptor.update(text) + decryptor.finalize()
         except InvalidTag as error:
-            text_ = "the keys do not fit this meter, or the text was altered"
+            text_ = tr("the keys do not fit this meter, or the text was altered")
             raise CipherError("encrypted", text_) from error
 
     def _grows(self, title: bytes, counter: int) -> None:
         """Refuse a counter that was there before: a recording played back."""
         if counter <= self._counters.get(title, -1):
-            raise CipherError("replay", "the frame counter does not grow: a recording played back")
+            raise CipherError(
+                "replay", tr("the frame counter does not grow: a recording played back")
+            )
         if len(self._counters) >= _MOST_TITLES:
             self._counters.clear()
         self._counters[title] = counter
