@@ -29,6 +29,7 @@ def flag_words(flag: str) -> str:
         "clock_invalid": tr("the meter's clock shows no possible time"),
         "clock_jump": tr("this computer's clock jumped"),
         "late": tr("it came late"),
+        "not_recorded": tr("it could not be recorded"),
     }.get(flag, flag)
 
 
