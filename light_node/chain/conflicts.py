@@ -17,6 +17,8 @@ from light_node.chain.witnesses import in_words
 from light_node.fabric.block import Block, without_data
 from light_node.fabric.errors import FabricError
 
+_FRUITLESS = 3
+"""So often one organisation is followed far to a signed block that its history does not reach."""
 _MOST_EXAMINED = 64
 _ATTEMPTS = 5
 """So often the same organisations are asked while one of them does not show its copy."""
@@ -52,6 +54,7 @@ class Conflicts:
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
         self._store = shared.store
+        self._fruitless: dict[str, int] = {}
         self._examined: dict[Sides, tuple[int, float]] = {}
 
     # -- histories ------------------------------------------------------------------------------
@@ -100,10 +103,18 @@ class Conflicts:
                 stream.close()
 
         signed_at = claim.signed[0].number if claim.signed is not None else None
+        who = tracker.organization
+        far = self._fruitless.get(who, 0) < _FRUITLESS
+        most = branch.MAX_BLOCKS if far else branch.LOOKED_AT
         try:
-            return branch_of(tracker.source, self._store, block.number, signed_at, reading)
+            found = branch_of(
+                tracker.source, self._store, block.number, signed_at, reading, most=most
+            )
         finally:
             tracker.stream = None
+        if isinstance(found, Unsigned) and found.last - block.number >= branch.LOOKED_AT:
+            self._fruitless[who] = self._fruitless.get(who, 0) + 1
+        return found
 
     def _follows(self, block: Block) -> bool:
         return block.previous_hash == self._store.hash(block.number - 1)

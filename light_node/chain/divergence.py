@@ -59,12 +59,14 @@ def branch_of(
     number: int,
     signed_at: int | None,
     reading: Callable[[Stream], None],
+    *,
+    most: int = branch.MAX_BLOCKS,
 ) -> Branch | Unsigned:
     """Return what ``source`` shows from block ``number`` on, up to the first signed block.
 
     ``signed_at`` is the number of a later block it showed signed, if any; else its newest is
-    looked at. ``reading`` is given the stream, to close it when everything stops. ``FabricError``
-    if the node does not answer.
+    looked at; either only if it is less than ``most`` blocks on. ``reading`` is given the stream,
+    to close it when everything stops. ``FabricError`` if the node does not answer.
     """
     parent, config = store.hash(number - 1), store.config_before(number)
     if parent is None or config is None:
@@ -75,7 +77,7 @@ def branch_of(
     if signed_at is None and branch.is_signed(config, newest, number):
         signed_at = newest.number
     # Not beyond its tip, where the stream would wait for more to come.
-    if signed_at is None or signed_at - number >= branch.MAX_BLOCKS:
+    if signed_at is None or signed_at - number >= min(most, branch.MAX_BLOCKS):
         signed_at = None
     last = number + branch.LOOKED_AT - 1 if signed_at is None else signed_at
     stream = source.headers(number, max(number, min(last, newest.number)))

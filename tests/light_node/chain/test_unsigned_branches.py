@@ -480,3 +480,34 @@ def test_a_node_that_drips_its_history_is_given_up(
     assert wait_until(lambda: len(asked) > 2)
     status = node.sync.status()
     assert (status.fork, status.peers[2].state) == (None, PeerState.DISAGREES)
+
+
+def test_a_signed_block_that_is_never_reached_is_not_run_after_for_ever(
+    channel: Any, make_source: Any, tmp_path: Path, running: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Of another channel of the same orderers, say: its header could be anywhere."""
+    monkeypatch.setattr(branch, "LOOKED_AT", 2)
+    monkeypatch.setattr(follower, "QUARANTINE_S", 0.01)
+    channel.extend(9)
+    other = unsigned(3, 0, 9)(channel)
+    other.add(previous_hash=bytes(32))  # signed, but it does not follow the one before
+    reads: list[tuple[int, int | None]] = []
+    good = [make_source(o, channel.raw) for o in ("Org1MSP", "Org2MSP")]
+    liar = make_source(LIAR, other.raw, down=True)
+    honest = liar.headers
+
+    def headers(start: int, stop: int | None = None) -> Any:
+        reads.append((start, stop))
+        return honest(start, stop)
+
+    liar.headers = headers
+    node = Node(tmp_path / "node", channel, [*good, liar])
+    running.append(node)
+    node.wait(lambda s: s.agreed_height == channel.height)
+    liar.come_up()
+    assert wait_until(lambda: len([r for r in reads if r[0] == 3]) >= 6)
+    climbs = [stop for start, stop in reads if start == 3]
+    assert climbs[:3] == [9, 9, 9]
+    assert set(climbs[3:]) == {4}
+    assert node.sync.status().fork is None
