@@ -22,7 +22,7 @@ from PySide6.QtWidgets import (
 from wallet_app import files
 from wallet_app import format as fmt
 from wallet_app.failures import explain
-from wallet_app.gui import pdf, plots, ranges, statement
+from wallet_app.gui import pdf, plots, ranges, statement, words
 from wallet_app.gui.dialogs import show_error, show_slot
 from wallet_app.gui.history_model import HistoryModel
 from wallet_app.gui.op import Op
@@ -40,10 +40,10 @@ from wallet_app.gui.widgets import (
     set_tone,
 )
 from wallet_app.i18n import tr
-from wallet_app.trading.view import Change, SlotView, WalletView
+from wallet_app.trading.view import Change, Proof, SlotView, WalletView
 
 _REFETCH_MS = 1500
-_CELL_MARGINS = 18
+_CELL_MARGINS, _ICON = 18, 20
 _TABLE_POINTS = 8.5
 
 
@@ -223,12 +223,13 @@ class HistoryPage(Page):
     def _fit_columns(self, dated: bool) -> None:
         # By what the texts can be at most, not by measuring rows: that would touch all of them.
         metrics = self._table.fontMetrics()
+        sold = words.quantity(-12_340)
         wide = (
             "2026-06-21 10:00–11:00" if dated else "10:00–11:00",
-            "sell 12.34",
-            "sell 12.34 at 0.6400",
-            "sell 12.34",
-            "sell 12.34",
+            sold,
+            tr("{energy} at {price}", energy=sold, price="0.6400"),
+            sold,
+            sold,
             "0.6400",
             "+12.3456",
             "+12.3456",
@@ -240,6 +241,9 @@ class HistoryPage(Page):
             head = metrics.horizontalAdvance(self.model.columns[column].head) * 11 // 10
             width = max(metrics.horizontalAdvance(text), head)
             self._table.setColumnWidth(column, width + _CELL_MARGINS)
+        # The last takes what is left, which for the usual words is enough in the smallest window.
+        proof = metrics.horizontalAdvance(words.proof(Proof.AUDITED))
+        self._table.setColumnWidth(len(wide), proof + _ICON + _CELL_MARGINS)
 
     # ---- range
 
