@@ -23,6 +23,8 @@ from light_node.i18n import Text, os_reason
 
 FILE_NAME = "quarantine.json"
 MAX_ORGANIZATIONS = 1000
+SHUT_OUT = "Quarantine"
+"""The kind of the sentence that says why an organisation is in quarantine."""
 Kind = Literal["fork", "signed", "flags", "config"]
 _KINDS: tuple[Kind, ...] = ("fork", "signed", "config", "flags")
 _MAX_BYTES = 1024 * 1024
@@ -69,7 +71,7 @@ class Case:
             "in quarantine since {time}: {reason}. 'light-node evidence release' lifts it",
             time=_readable(self.seen_at),
             reason=reason,
-        ).of("Quarantine")
+        ).of(SHUT_OUT)
 
 
 def _readable(seen_at: str) -> str:

@@ -55,7 +55,9 @@ def test_a_long_reason_leaves_the_columns_where_they_are(
     before = plain.findChild(QTableWidget)
     view = full_view()
     peers = tuple(
-        replace(p, agrees=False, error=case.text if p.organisation == "Org2MSP" else Text(""))
+        replace(p, agrees=False, state="shut out", error=case.text)
+        if p.organisation == "Org2MSP"
+        else replace(p, error=Text(""))
         for p in view.trust.peers
     )
     shown = page(qtbot, language, peers=peers)
@@ -65,3 +67,6 @@ def test_a_long_reason_leaves_the_columns_where_they_are(
     cells = [table.item(row, 0) for row in range(table.rowCount())]
     (said,) = [cell.text() for cell in cells if "7" in cell.text()]
     assert ("被隔离" in said) == (language == "zh_CN")
+    states = [table.item(row, 2) for row in range(table.rowCount())]
+    words = "已隔离" if language == "zh_CN" else "in quarantine"
+    assert [item.text() for item in states if item].count(words) == 1

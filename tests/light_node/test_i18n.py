@@ -1,8 +1,10 @@
 """Everything the light node says can be said in every language, wherever it comes from."""
 
+import copy
 import importlib
 import inspect
 import json
+import pickle
 import pkgutil
 import re
 from collections.abc import Callable, Iterator
@@ -187,6 +189,13 @@ def test_a_sentence_is_its_english_words_and_knows_its_parts() -> None:
     assert said("foreign {text}") == "foreign {text}"
     assert said(ValueError("foreign {text}")) == "foreign {text}"
     assert said(KeyError()) == "KeyError"
+
+
+def test_a_copy_knows_its_parts_too() -> None:
+    text = Text("block {number}: {error}", number=7, error=Text("{braces}")).of("Kind")
+    for other in (copy.deepcopy(text), pickle.loads(pickle.dumps(text))):
+        assert (other, other.template, other.kind) == (text, text.template, "Kind")
+        assert other.fields == text.fields
 
 
 def test_what_the_system_refuses_is_said_too() -> None:

@@ -50,6 +50,7 @@ def peer_state(peer: PeerView) -> str:
         "connecting": tr("connecting"),
         "unreachable": tr("unreachable"),
         "disagrees": tr("connected"),
+        "shut out": tr("in quarantine"),
     }.get(peer.state, fmt.foreign(peer.state, 40))
 
 

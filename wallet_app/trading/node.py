@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from light_node.chain import quarantine
 from light_node.chain.auditor import Auditor
 from light_node.chain.errors import NotVerified, StoreError, VerificationError
 from light_node.chain.node import LightNode
@@ -125,7 +126,7 @@ def _peer_view(peer: PeerStatus) -> PeerView:
     return PeerView(
         organisation=peer.organization,
         address=peer.address,
-        state=peer.state.value,
+        state="shut out" if peer.error.kind == quarantine.SHUT_OUT else peer.state.value,
         height=peer.height,
         agrees=peer.agrees,
         last_seen=peer.last_seen,

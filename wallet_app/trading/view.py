@@ -137,7 +137,7 @@ class PeerView:
 
     organisation: str
     address: str
-    state: str  # "connected", "connecting", "unreachable", "disagrees"
+    state: str  # "connected", "connecting", "unreachable", "disagrees", "shut out"
     height: int | None = None
     agrees: bool | None = None  # None: not known yet
     last_seen: datetime | None = None

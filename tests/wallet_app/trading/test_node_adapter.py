@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from light_node.chain import quarantine
 from light_node.chain.errors import CommitHashMismatch, NotVerified, StoreError
 from light_node.chain.status import Level, PeerState, PeerStatus, SyncStatus
 from light_node.fabric.errors import MalformedMessage
+from light_node.i18n import Text
 from wallet_app.trading import node as module
 from wallet_app.trading.node import LightNodeAdapter, trust_view
 from wallet_app.trading.view import Proof
@@ -25,7 +27,9 @@ STATUS = SyncStatus(
     height=14,
     peers=(
         PeerStatus("Org1MSP", "127.0.0.1:7051", "peer", PeerState.CONNECTED, 14, True),
-        PeerStatus("Org2MSP", "127.0.0.1:8051", "peer", PeerState.UNREACHABLE, error="no answer"),
+        PeerStatus(
+            "Org2MSP", "127.0.0.1:8051", "peer", PeerState.UNREACHABLE, error=Text("no answer")
+        ),
     ),
     waiting_for="a second organisation",
     blocks_verified=12,
@@ -170,5 +174,8 @@ def test_the_trust_view() -> None:
     ]
     assert (view.peers[1].error, view.waiting_for) == ("no answer", "a second organisation")
     assert (view.blocks_verified, view.signatures_verified) == (12, 40)
-    stuck = replace(STATUS, problem="two histories: block 7")
+    case = quarantine.Case(7, "2026-06-21T10:00Z", "", "flags")
+    shut = replace(STATUS.peers[0], state=PeerState.DISAGREES, agrees=False, error=case.text)
+    assert trust_view(replace(STATUS, peers=(shut,))).peers[0].state == "shut out"
+    stuck = replace(STATUS, problem=Text("two histories: block 7"))
     assert trust_view(stuck).problem == "two histories: block 7"
