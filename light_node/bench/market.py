@@ -68,7 +68,15 @@ def enrol_traders(profile: NetworkProfile, msp_id: str, count: int = TRADERS) ->
     ca = profile.organization(msp_id).ca
     registrar = next((r for r in profile.registrars if r.msp_id == msp_id), None)
     if ca is None or registrar is None:
-        raise NoRegistrar(f"the network profile names no CA and registrar of {msp_id}")
+        raise NoRegistrar(
+            f"the network profile names no {'CA' if ca is None else 'registrar'} of {msp_id}: "
+            + (
+                "make it with light-node profile --ca"
+                if ca is None
+                else "give --registrar ID --secret-file FILE"
+            )
+            + ", or leave quotes out with --transactions 0 --verified 0"
+        )
     run = secrets.token_hex(4)
     names = [f"bench-{run}-{i}" for i in range(count)]
     shares = [names[i::_ENROLLING] for i in range(_ENROLLING)]

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
@@ -15,7 +16,7 @@ from light_node.commandline import InputError
 from light_node.commands.node_options import read_identity
 from light_node.fabric.errors import CaError
 from light_node.fabric.identity import SigningIdentity
-from light_node.fabric.profile import NetworkProfile
+from light_node.fabric.profile import NetworkProfile, Registrar
 from light_node.files import write_atomically
 from light_node.plot import figure
 
@@ -27,7 +28,9 @@ quotes to commit at several rates, then quotes until two organisations agree on 
 takes about three minutes and writes bench.csv, bench.txt and bench.svg to OUT.
 
 Only for networks nobody trades on: it registers households at the CA and leaves its slots behind.
-Quotes need a CA and a registrar in the profile, puts the chaincode kv (light-node fabric up --kv).
+Quotes need a CA in the profile and a registrar there: that of the profile, which only devnets and
+light-node fabric write into theirs, or the one given. Puts need the chaincode kv (light-node fabric
+up --kv).
 """
 
 
@@ -43,6 +46,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder with cert.pem, key.pem and msp_id of a market operator "
         "(default: users/Org1MSP/operator beside the profile)",
+    )
+    parser.add_argument(
+        "--registrar",
+        metavar="ID",
+        help="who registers clients with market.* attributes at the CA of the operator's "
+        "organisation (with --secret-file)",
+    )
+    parser.add_argument(
+        "--secret-file", metavar="FILE", help="its enrolment secret (- for standard input)"
     )
     parser.add_argument("--out", metavar="OUT", default=".", help="folder for the results (.)")
     plan = Plan()
@@ -73,6 +85,7 @@ def execute(arguments: argparse.Namespace) -> int:
     profile = NetworkProfile.load(path)
     operator = _operator(arguments, path)
     plan = _plan(arguments)
+    profile = _with_registrar(arguments, profile, operator.msp_id)
     out = Path(arguments.out)
     lines: list[str] = []
 
@@ -101,6 +114,18 @@ def execute(arguments: argparse.Namespace) -> int:
 def _operator(arguments: argparse.Namespace, profile: Path) -> SigningIdentity:
     folder = arguments.identity or profile.resolve().parent / "users" / "Org1MSP" / "operator"
     return read_identity(Path(folder))
+
+
+def _with_registrar(
+    arguments: argparse.Namespace, profile: NetworkProfile, msp_id: str
+) -> NetworkProfile:
+    """Return the profile with the registrar given on the command line, if there is one."""
+    if (arguments.registrar is None) != (arguments.secret_file is None):
+        raise InputError("--registrar and --secret-file go together")
+    if arguments.registrar is None:
+        return profile
+    secret = commandline.read_bytes(arguments.secret_file).decode(errors="replace").strip()
+    return replace(profile, registrars=(Registrar(msp_id, arguments.registrar, secret),))
 
 
 def _plan(arguments: argparse.Namespace) -> Plan:

@@ -107,6 +107,13 @@ def _prepare(arguments: argparse.Namespace, clock: Clock) -> tuple[Driver, PeerG
         span,
         report=lambda done: _print(done, as_json=arguments.json),
     )
+    opens = profile.market_time.to_wall(timetable.opens(first))
+    # It may be minutes until the first step is there to be told.
+    print(
+        f"operating the channel {profile.channel} from slot {first.id} on, which opens at "
+        f"{opens.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}",
+        file=sys.stderr,
+    )
     return driver, gateway
 
 

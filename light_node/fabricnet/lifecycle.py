@@ -43,20 +43,20 @@ class Member:
 
 
 def deploy(name: str, version: str, members: Sequence[Member], seconds: float) -> bool:
-    """Bring chaincode ``name`` to ``version`` on the channel; False if it already was.
+    """Bring chaincode ``name`` onto the channel; False if a version of it was there.
 
-    Every organisation installs its package and approves, the first commits. Peers learn of each
-    other by gossip, so what fails for want of peers is tried again for ``seconds``.
+    Every organisation installs its package and approves, the first commits. What is in force stays,
+    be it another version; a peer that has lost its package with its disk gets it again. Peers learn
+    of each other by gossip, so what fails for want of peers is tried again for ``seconds``.
     """
     now = _committed(members[0].all_of_them, name, seconds)
-    if now is not None and now.version == version:
-        return False
-    sequence = 1 if now is None else now.sequence + 1
     for member in members:
         install(member)
+    if now is not None:
+        return False
     for member in members:
-        _patiently(functools.partial(_approve, member, name, version, sequence), seconds)
-    _patiently(lambda: _commit(members, name, version, sequence), seconds)
+        _patiently(functools.partial(_approve, member, name, version, 1), seconds)
+    _patiently(lambda: _commit(members, name, version, 1), seconds)
     return True
 
 

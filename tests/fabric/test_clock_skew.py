@@ -23,6 +23,7 @@ from light_node.devnet.layout import in_use
 from light_node.devnet.network import Options
 from light_node.devnet.store import Store
 from light_node.fabricnet.network import UpOptions
+from light_node.fabricnet.plan import Plan
 from light_node.fabricnet.processes import Command
 from tests.fabric.household import WAIT_S, Household
 from tests.fabric.networks import ORDERINGS, FabricClients, fabric_network, need_binaries
@@ -146,22 +147,24 @@ def test_an_orderers_clock_is_wrong(
 
 
 @pytest.mark.parametrize("seconds", SKEWS)
-def test_the_leaders_clock_is_wrong(
+def test_who_leads_next_has_a_wrong_clock(
     fabric: FabricClients, skew_bin: Path, tmp_path: Path, seconds: int
 ) -> None:
-    """Not only one that was started anew and follows: one that leads."""
+    """Not only one that was started anew and follows: one that takes over."""
     with household(fabric, tmp_path) as home:
-        node = "orderer2"
+        count = len(Plan.load(fabric.directory).orderers)
+        node = f"orderer{int(leader(fabric.net)[-1]) % count + 1}"  # BFT's next; one of two in Raft
         with skewed(fabric, skew_bin, node, seconds):
-            for _ in range(10):  # of the others the next leader is chosen by chance
-                until(lambda: len(leaders(fabric.net)) == 1, "one leader")
-                if (led := leader(fabric.net)) == node:
-                    break
-                with frozen(fabric.net, led):
+            for _ in range(8):
+                until(lambda: bool(leaders(fabric.net)), "a leader")
+                with frozen(fabric.net, leader(fabric.net)):
                     home.trade(1)
                 home.trade(1)
-            assert leader(fabric.net) == node
-            say(f"{node} leads {seconds} s off: five commits", home.trade(5))
+                if leaders(fabric.net)[:1] == [node]:
+                    say(f"{node} leads {seconds} s off: five commits", home.trade(5))
+                    break
+            else:
+                raise AssertionError(f"{node} never came to lead")
             home.check()
         home.trade(1)
         home.check()
@@ -190,6 +193,6 @@ def test_a_peers_clock_is_wrong(
                 assert abs(ahead.total_seconds() - seconds) < 60
             else:
                 assert home.moves == []
-            assert home.notes == []
+            assert not [note for note in home.notes if "clock" in note]
         finally:
             home.close()

@@ -1,6 +1,7 @@
 """``light-node fabric`` with Fabric's own programs, and what wallets and light nodes do on it."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,10 +9,12 @@ import pytest
 from light_node import cli
 from light_node.fabric.ca import Attribute
 from light_node.fabric.crypto import generate_key
+from light_node.fabric.errors import EndorseError, Unavailable
 from light_node.fabric.identity import SigningIdentity
 from light_node.fabric.identity import attributes as attributes_of
 from light_node.fabricnet.network import UpOptions
 from tests.fabric.networks import FabricClients
+from tests.fabric.test_robustness import until
 from wallet_app.keys.identity import certificate_request
 
 pytestmark = pytest.mark.timeout(300)
@@ -82,3 +85,31 @@ def test_down_and_up_again_keep_ledgers_and_profile(fabric: FabricClients) -> No
         gateway = fabric.gateway(channel, fabric.user())
         assert gateway.evaluate("kv", "get", "kept") == b"1"
         gateway.submit_transaction("kv", "put", "kept", "2", retries=3)
+
+
+def test_nodes_that_lost_their_disks_come_back(fabric: FabricClients) -> None:
+    nodes = ["peer0.org2", "orderer3"]
+    fabric.net.processes.stop(nodes)
+    for node in nodes:
+        shutil.rmtree(fabric.directory / "nodes" / node / "data")
+    fabric.net.up(UpOptions(), lambda _: None)
+    with fabric.connect("Org2MSP") as channel:
+        gateway = fabric.gateway(channel, fabric.user(msp_id="Org2MSP"))
+        organizations = ["Org1MSP", "Org2MSP"]  # so that it endorses itself
+
+        def endorsed() -> bool:
+            try:
+                gateway.endorse("kv", "put", "lost", "1", organizations=organizations)
+            except (Unavailable, EndorseError):  # peers learn of each other by gossip
+                return False
+            return True
+
+        until(endorsed, "the endorsement of a peer without a past")
+        gateway.submit_transaction("kv", "put", "lost", "1", retries=3)
+    until(
+        lambda: (
+            len({p["height"] for p in fabric.net.status()["processes"] if p["height"] is not None})
+            == 1
+        ),
+        "the blocks of those that lost theirs",
+    )

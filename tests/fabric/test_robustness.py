@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -84,18 +85,25 @@ def leader(net: FabricNet) -> str:
 
 
 def leaders(net: FabricNet) -> list[str]:
-    """The orderers that say they lead the first channel; those that do not answer do not count."""
+    """The orderers that lead the first channel, those most nodes name first.
+
+    Nodes that do not answer do not count. With BFT everybody is asked who leads: one that hung
+    while another took over goes on taking itself for the leader. With Raft only the leader knows.
+    """
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    found = []
+    named: Counter[int] = Counter()
     for number, ports in enumerate(Plan.load(net.directory).orderers, start=1):
         with (
             suppress(OSError),
             opener.open(f"http://127.0.0.1:{ports.operations}/metrics", timeout=5) as answer,
         ):
             for line in answer.read().decode().splitlines():
-                if '_is_leader{channel="market"' in line and line.endswith(" 1"):
-                    found.append(f"orderer{number}")
-    return found
+                name, _, value = line.partition('{channel="market"} ')
+                if name == "consensus_BFT_leader_id":
+                    named[int(value)] += 1
+                elif name == "consensus_etcdraft_is_leader" and value == "1":
+                    named[number] += 1
+    return [f"orderer{number}" for number, _ in named.most_common() if number]
 
 
 def until(condition: Callable[[], bool], what: str) -> None:
