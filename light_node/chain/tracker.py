@@ -133,10 +133,16 @@ def waiting_for(trackers: Sequence[Tracker], verified: int, agreed: int | None) 
         return Text("blocks {first} to {last}", first=verified, last=claimed - 1)
     if (agreed or 0) < verified:
         wrong = [t.organization for t in trackers if t.wrong_clock is not None]
-        away = [name for name in missing if name not in (*asked, *wrong)]
+        apart = {t.organization for t in trackers if t.state is PeerState.DISAGREES}
+        away = [name for name in missing if name not in (*asked, *wrong, *apart)]
+        against = [name for name in missing if name in apart and name not in (*asked, *wrong)]
         text = Text("a second organisation to show block {number}", number=verified - 1)
         if away:
             text = Text("{what} ({names} not reachable)", what=text, names=all_of(away))
+        if against:
+            text = Text(
+                "{what} (not {names}, found to contradict)", what=text, names=all_of(against)
+            )
         if wrong:
             names = all_of(sorted(set(wrong)))
             text = Text("{what} (wrong clock: {names})", what=text, names=names)

@@ -155,6 +155,7 @@ STATES: list[Callable[[], Text]] = [
     lambda: tracker.waiting_for(trackers(ON, ON), 7, 7),
     lambda: tracker.waiting_for(trackers(ON, AWAY), 9, 8),
     lambda: tracker.waiting_for(trackers(ON, PeerState.CONNECTING), 9, 8),
+    lambda: tracker.waiting_for(trackers(ON, AWAY, PeerState.DISAGREES), 9, 8),
     lambda: tracker.waiting_for(skewed(None, ON, AWAY), 9, 8),
     lambda: tracker.waiting_for(skewed(None, AWAY, AWAY), 0, None),
     lambda: skewed(None, AWAY)[0].status(0.0, clock_fits=True).error,
