@@ -74,7 +74,10 @@ class Conflicts:
             block, raw = found
             theirs = self._branch(tracker, block, raw, claim)
             if isinstance(theirs, Unsigned):
-                shared.recorder.keep_record(raw, theirs.last, tracker.source)
+                # What a stop cut short says nothing of the blocks behind: another time.
+                if not (shared.stopping.is_set() or tracker.quarantined):
+                    last = max(theirs.last, block.number)
+                    shared.recorder.keep_record(raw, last, tracker.source)
                 raise claim.error
         except (FabricError, errors.ChainError) as error:
             said = error if claim.signed else claim.error

@@ -49,8 +49,8 @@ class Follower:
             except FabricError as error:
                 shared.set_state(tracker, PeerState.UNREACHABLE, error.text, error.foreign)
                 delay = retry
-            except errors.HiddenConfig as error:
-                if self._conflicts.is_config_hidden(tracker, error):
+            except (Elsewhere, errors.HiddenConfig) as found:
+                if self._look_into(tracker, found):
                     return
                 delay = QUARANTINE_S
             except errors.TooManyBytes as error:
@@ -61,10 +61,6 @@ class Follower:
             except errors.VerificationError as error:
                 shared.set_state(tracker, PeerState.DISAGREES, error.text)
                 delay = QUARANTINE_S
-            except Elsewhere as claim:
-                if self._conflicts.is_fork(tracker, claim):
-                    return
-                delay = QUARANTINE_S
             except NotStored:  # our own disk, not the source
                 shared.tell()
                 delay = LAST_RETRY_S
@@ -73,6 +69,17 @@ class Follower:
                 delay = LAST_RETRY_S
             retry = FIRST_RETRY_S if tracker.matched != before else min(2 * retry, LAST_RETRY_S)
             shared.stopping.wait(delay)
+
+    def _look_into(self, tracker: Tracker, found: Elsewhere | errors.HiddenConfig) -> bool:
+        """Find out what a source showed that does not fit; return whether it is done with."""
+        tracker.examined = True
+        try:
+            if isinstance(found, Elsewhere):
+                return self._conflicts.is_fork(tracker, found)
+            return self._conflicts.is_config_hidden(tracker, found)
+        finally:
+            tracker.examined = False
+            self._shared.tell()
 
     def _follow(self, tracker: Tracker) -> None:
         """Read one source until its stream breaks."""

@@ -1,6 +1,7 @@
 """What a source shows is compared with the verified headers, or verified and stored after them."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 from light_node.chain import errors, received, verify
 from light_node.chain.conflicts import Conflicts, Elsewhere
@@ -33,7 +34,7 @@ class Intake:
         be believed, ``NotStored`` if the disk refuses.
         """
         shared = self._shared
-        with shared.changed:
+        with shared.changed, _marking(tracker):
             if shared.stopping.is_set() or tracker.quarantined:
                 return
             known, differs = max(0, self._store.state.height - first), False
@@ -133,6 +134,16 @@ class Intake:
         if leaves and isinstance(error, errors.BrokenLink | errors.AttestationFailed):
             signed = _is_attested(state.config, block)
             raise Elsewhere(state.number, (block, raw) if signed else None, error) from error
+
+
+@contextmanager
+def _marking(tracker: Tracker) -> Iterator[None]:
+    """Let nobody who asks in between take a source to agree that has yet to be looked into."""
+    try:
+        yield
+    except (Elsewhere, errors.HiddenConfig):
+        tracker.examined = True
+        raise
 
 
 def _readable(raws: Iterable[bytes]) -> Iterator[tuple[Block, bytes]]:

@@ -32,7 +32,8 @@ class PeerStatus:
 
     ``agrees`` is True when its newest header is our tip (or was until a moment ago), False when it
     showed something else, None when it is behind, silent or unreachable. ``error`` is ours,
-    ``foreign`` the node's own text.
+    ``foreign`` the node's own text. ``examined``: what it showed is not ours, and is being looked
+    into.
     """
 
     organization: str
@@ -44,6 +45,7 @@ class PeerStatus:
     last_seen: datetime | None = None
     error: Text = NOTHING
     foreign: str = ""
+    examined: bool = False
 
 
 @dataclass(frozen=True, slots=True)

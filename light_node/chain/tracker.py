@@ -38,6 +38,7 @@ class Tracker:
     progress: float = 0.0
     unverified: int = 0
     quarantined: bool = False
+    examined: bool = False
     error: Text = NOTHING
     foreign: str = ""
     wrong_clock: WrongClock | None = None
@@ -58,7 +59,7 @@ class Tracker:
         """Say whether it agrees with our tip at monotonic time ``now``; None if unknown."""
         if self.state is PeerState.DISAGREES:
             return False
-        if self.state is not PeerState.CONNECTED or self.matched is None:
+        if self.state is not PeerState.CONNECTED or self.matched is None or self.examined:
             return None
         if self.behind_since is None:
             return True
@@ -92,6 +93,7 @@ class Tracker:
             self.last_seen,
             error,
             self.foreign,
+            self.examined,
         )
 
 

@@ -7,7 +7,7 @@ from typing import Any, TextIO
 from light_node.chain.node import LightNode
 from light_node.chain.status import SyncStatus
 from light_node.clock import Clock, SystemClock
-from light_node.i18n import said, tr
+from light_node.i18n import all_of, said, tr
 
 DEFAULT_TIMEOUT_S = 60.0
 HELP = "give up after so many seconds without one more block verified or agreed on (default 60)"
@@ -81,9 +81,7 @@ class ProgressLine:
         if now - self._shown_at < (REDRAWN_S if self._redraws else LINE_S):
             return
         self._shown_at = now
-        text = words(status_progress(status)) or tr(
-            "Waiting for: {what}", what=said(status.waiting_for)
-        )
+        text = words(status_progress(status)) or _waiting_for(status)
         if not self._redraws:
             print(text, file=self._stream, flush=True)
         else:
@@ -95,6 +93,13 @@ class ProgressLine:
         if self._open:
             print("\r\x1b[K", end="", file=self._stream, flush=True)
             self._open = False
+
+
+def _waiting_for(status: SyncStatus) -> str:
+    examined = sorted({p.organization for p in status.peers if p.examined})
+    if not status.waiting_for and examined:
+        return tr("Looking into what {names} showed", names=said(all_of(examined)))
+    return tr("Waiting for: {what}", what=said(status.waiting_for))
 
 
 def status_progress(status: SyncStatus) -> dict[str, Any] | None:

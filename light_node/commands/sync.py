@@ -128,7 +128,9 @@ def _is_done(status: SyncStatus) -> bool:
 
 
 def _is_pending(peer: PeerStatus, status: SyncStatus) -> bool:
-    """Say whether a peer has yet to show the header that is to be compared."""
+    """Say whether a peer has yet to show the header that is to be compared, or to be judged."""
+    if peer.examined:
+        return True
     if peer.state is PeerState.CONNECTED:
         return peer.agrees is None and (peer.height or 0) >= status.verified_height
     return peer.state is PeerState.CONNECTING

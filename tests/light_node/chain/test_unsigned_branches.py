@@ -482,6 +482,43 @@ def test_a_node_that_drips_its_history_is_given_up(
     assert (status.fork, status.peers[2].state) == (None, PeerState.DISAGREES)
 
 
+def test_a_look_that_a_stop_cuts_short_leaves_no_record(
+    channel: Any, make_source: Any, tmp_path: Path, running: list[Any]
+) -> None:
+    reporter = channel.peers[0].identity("household", "client")
+    asked: list[int] = []
+
+    def drip(liar: Any) -> None:
+        liar.stalled = True
+        counted(liar, asked)
+
+    node = met(channel, make_source, tmp_path / "node", running, reporter, drip)
+    assert wait_until(lambda: 5 in asked)
+    peer = node.sync.status().peers[2]
+    assert (peer.organization, peer.examined, peer.agrees) == (LIAR, True, False)
+    node.sync.stop()
+    assert not (tmp_path / "node" / history_record.FOLDER).exists()
+
+
+def test_a_block_shown_once_and_then_another_is_recorded_as_far_as_it_went(
+    channel: Any, make_source: Any, tmp_path: Path, running: list[Any]
+) -> None:
+    """The stream from the parting on starts with a block of neither history."""
+    reporter = channel.peers[0].identity("household", "client")
+
+    def turn(liar: Any) -> None:
+        honest = liar.headers
+        liar.headers = lambda start, stop=None: honest(start + 1 if start == 5 else start, stop)
+
+    met(channel, make_source, tmp_path / "node", running, reporter, turn)
+    folder = tmp_path / "node" / history_record.FOLDER
+    assert wait_until(lambda: any(folder.glob("*.json")))
+    (kept,) = folder.glob("*.json")
+    found = history_record.loads(kept.read_bytes())
+    assert found.last == 5
+    assert history_record.check(found, channel.root).number == 5
+
+
 def test_a_signed_block_that_is_never_reached_is_not_run_after_for_ever(
     channel: Any, make_source: Any, tmp_path: Path, running: list[Any],
     monkeypatch: pytest.MonkeyPatch,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from light_node.chain.progress import Progress
-from light_node.chain.status import SyncStatus
+from light_node.chain.status import PeerState, PeerStatus, SyncStatus
 from light_node.commands.catching_up import catch_up, span, status_progress, words
 
 BASE = SyncStatus("ch", "AAAA", None, 1, height=1001, running=True, waiting_for="blocks 1 to 1000")
@@ -54,6 +54,14 @@ def test_the_limit_is_on_time_without_progress() -> None:
     stuck = Scripted(heights(*range(1, 40), 40))
     assert not run(stuck, 1.0)
     assert stuck.elapsed == pytest.approx(39 * 0.25 + 1.0)
+
+
+def test_what_is_looked_into_is_said() -> None:
+    liar = PeerStatus("Org2MSP", "b:7051", "peer", PeerState.DISAGREES, examined=True)
+    level = replace(BASE, height=1, peers=(liar,), waiting_for="")
+    out = Terminal()
+    assert not run(Scripted([level]), 1.0, out)
+    assert "Looking into what Org2MSP showed" in out.getvalue()
 
 
 def test_what_sources_claim_is_no_progress_but_agreement_is() -> None:
