@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -50,7 +51,14 @@ def run(prog: str, description: str, modules: Mapping[str, str], argv: Sequence[
             parser.error(f"no command '{name}'; commands: {_names(modules)}")
         module = importlib.import_module(modules[""])
     else:
-        parser.add_argument("command", help=_names(modules))
+        parser.add_argument(
+            "command",
+            nargs="?" if "" in modules else None,
+            help="one of those below; its --help explains it",
+        )
+        if arguments and arguments[0] in ("-h", "--help"):
+            parser.formatter_class = argparse.RawDescriptionHelpFormatter
+            parser.epilog = _summaries(modules)
         parser.parse_args(arguments)
         parser.error(f"no command '{name}'; commands: {_names(modules)}")
     parser.description = module.SUMMARY
@@ -110,6 +118,22 @@ def host_port(text: str, option: str) -> tuple[str, int]:
 
 def _names(modules: Mapping[str, str]) -> str:
     return ", ".join(sorted(n for n in modules if n))
+
+
+def _summaries(modules: Mapping[str, str]) -> str:
+    """Return a line or two on each command: the first sentence of its ``SUMMARY``."""
+    lines = ["commands:"]
+    for name, module in sorted(modules.items()):
+        summary: str = importlib.import_module(module).SUMMARY
+        first = summary.partition(". ")[0].rstrip(".")
+        lines += textwrap.wrap(
+            first,
+            79,
+            initial_indent=f"  {name or '(none)':<13}",
+            subsequent_indent=" " * 15,
+            break_on_hyphens=False,
+        )
+    return "\n".join(lines)
 
 
 def _tame_output() -> None:

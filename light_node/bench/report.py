@@ -46,8 +46,6 @@ PAPER = tuple(
         (460, 8040, 10030, 297),
     )
 )
-PAPER_QUERIES = 1_000
-"""How many queries [Z] sent per row."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,6 +122,8 @@ class Auditor:
                 )
                 accused = self._accused(found, differences)
                 return Audit(result, flags.level, flags.organizations, number, last, accused)
+        if first > last:
+            raise errors.NotVerified(Text("no block after the trust root is verified here yet"))
         advice = (
             Text("check the slot's id; it may be in a later block or yet to come")
             if first == self._node.first_block + 1

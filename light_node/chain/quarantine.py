@@ -69,12 +69,13 @@ class Case:
             reason = Text("{reason}, see evidence {file}", reason=reason, file=self.evidence)
         return Text(
             "in quarantine since {time}: {reason}. 'light-node evidence release' lifts it",
-            time=_readable(self.seen_at),
+            time=readable(self.seen_at),
             reason=reason,
         ).of(SHUT_OUT)
 
 
-def _readable(seen_at: str) -> str:
+def readable(seen_at: str) -> str:
+    """Return a time of ISO 8601 as sentences have it; text that is none as it is."""
     try:
         return f"{datetime.fromisoformat(seen_at).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
     except ValueError:

@@ -137,6 +137,11 @@ def words(progress: Mapping[str, Any] | None) -> str:
     )
 
 
+def block_count(number: int) -> str:
+    """Say how many blocks."""
+    return tr("1 block") if number == 1 else tr("{number} blocks", number=f"{number:,}")
+
+
 def span(seconds: float) -> str:
     """Return a time in words, as exact as an estimate can be."""
     if seconds < 90:

@@ -25,7 +25,10 @@ from light_node.fabric.block import Block
 from light_node.fabric.errors import clean
 from light_node.i18n import Text, os_reason, row_of, said, told, tr, use_language
 
-SUMMARY = "List, show and check evidence of forks; lift an organisation's quarantine."
+SUMMARY = (
+    "List, show and check what is kept of histories that do not fit: evidence of forks, records, "
+    "reports; lift an organisation's quarantine."
+)
 
 ACTIONS = ("list", "show", "check", "release")
 
@@ -37,7 +40,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "what",
         nargs="?",
         metavar="FILE|ORGANIZATION",
-        help="show, check: the evidence file (- reads standard input); release: the MSP id",
+        help="show, check: a file of evidence, or a record (- reads standard input); release: the "
+        "MSP id",
     )
     parser.add_argument("--profile", metavar="P", help="network profile, for the default of --dir")
     parser.add_argument(
@@ -108,7 +112,9 @@ def _list(arguments: argparse.Namespace) -> int:
     lines += [tr("report    {file}", file=path) for path in reports]
     lines += [f"{_plain(name)}: {clean(said(case.text))}" for name, case in sorted(cases.items())]
     if not lines:
-        lines = [tr("Nothing is kept: no source has shown anything that does not fit.")]
+        lines = [
+            tr("Nothing is kept: no evidence, no record, no report, and nobody is in quarantine.")
+        ]
     print("\n".join(lines))
     return commandline.GOOD
 
@@ -170,8 +176,31 @@ def _show(arguments: argparse.Namespace, found: ForkEvidence | HistoryRecord) ->
     if arguments.json:
         commandline.print_json(result)
     else:
-        print("\n".join(f"{name}: {_plain(str(value))}" for name, value in result.items()))
+        print("\n".join(_shown_lines(found)))
     return commandline.GOOD
+
+
+def _shown_lines(found: ForkEvidence | HistoryRecord) -> list[str]:
+    about = {
+        "channel": _plain(found.channel),
+        "organization": _plain(found.organization),
+        "address": _plain(found.address),
+        "time": quarantine.readable(_plain(found.seen_at)),
+    }
+    if isinstance(found, ForkEvidence):
+        head = tr("Evidence of a fork of channel {channel}", **about)
+    else:
+        head = tr("Record of another history of channel {channel}", **about)
+    lines = [
+        head,
+        tr("Shown by {organization} ({address}), {time}", **about),
+        tr("Configuration blocks after the trust root: {number}", number=len(found.configs)),
+        tr("Signed by whoever reports it") if found.signature else tr("Signed by nobody"),
+    ]
+    if isinstance(found, ForkEvidence) and found.witnesses:
+        shown = clean(said(in_words(found.witnesses)))
+        lines.append(tr("By the reporter's word: {what}.", what=shown))
+    return [*lines, tr("Nothing of this is checked yet: 'light-node evidence check' does that.")]
 
 
 def _check(arguments: argparse.Namespace, found: ForkEvidence | HistoryRecord) -> int:
@@ -233,7 +262,7 @@ def _proven_lines(proven: ProvenFork, found: ForkEvidence) -> list[str]:
         ),
         tr(
             "Seen {time}; the file is signed by {reporter}.",
-            time=_plain(found.seen_at),
+            time=quarantine.readable(_plain(found.seen_at)),
             reporter=proven.reporter or tr("nobody"),
         ),
     ]
@@ -314,7 +343,7 @@ def _tell_record(
             "{channel}",
             organization=_plain(found.organization),
             address=_plain(found.address),
-            time=_plain(found.seen_at),
+            time=quarantine.readable(_plain(found.seen_at)),
             channel=_plain(found.channel),
         ),
         "  "

@@ -6,12 +6,12 @@ from typing import Any
 
 from light_node import commandline
 from light_node.chain import errors, quarantine, skip, trust, verify
-from light_node.chain.quarantine import Case
+from light_node.chain.quarantine import Case, readable
 from light_node.chain.sources import Source, from_profile
 from light_node.chain.store import HeaderStore
 from light_node.clock import SystemClock
 from light_node.commands import node_options, status_socket
-from light_node.commands.sync import kind_words
+from light_node.commands.sync import source_words
 from light_node.fabric.errors import FabricError
 from light_node.i18n import said, told, tr, use_language
 
@@ -89,12 +89,11 @@ def _print_for_people(rows: list[dict[str, Any]], running: bool) -> None:
             agrees=agrees[row["agrees"]],
             number=row["answer_ms"],
         )
-        lines.append(
-            f"{row['organization']} {row['address']} ({kind_words(row['kind'])}): {answer}"
-        )
+        lines.append(source_words(row["organization"], row["address"], row["kind"], answer))
         if row["quarantine"]:
             text = tr(
-                "in quarantine since {time}: see light-node evidence list", time=row["quarantine"]
+                "in quarantine since {time}: see light-node evidence list",
+                time=readable(row["quarantine"]),
             )
             lines.append(f"  {text}")
     print("\n".join(lines))

@@ -142,7 +142,7 @@ def _doing(running: dict[str, Any]) -> str:
     if running["waiting_for"]:
         return tr("Waiting for: {what}", what=_said(running, "waiting_for"))
     agreed = running["agreed_height"] or 0
-    return tr("{number} blocks agreed on by two organisations", number=agreed)
+    return tr("{blocks} agreed on by two organisations", blocks=catching_up.block_count(agreed))
 
 
 def _said(running: dict[str, Any], name: str) -> str:
@@ -152,17 +152,17 @@ def _said(running: dict[str, Any], name: str) -> str:
 
 def _agrees(peer: dict[str, Any], result: dict[str, Any]) -> str:
     if peer["agrees"] is not None:
-        return tr("agrees") if peer["agrees"] else tr("DISAGREES")
+        return (
+            tr("agrees")
+            if peer["agrees"]
+            else tr("DISAGREES ('light-node evidence list' shows what is kept of it)")
+        )
     verified = result["verified_height"]
     if verified is not None and verified < peer["height"]:
         return tr("ahead of what is verified here ('light-node sync' catches up)")
     if verified is None:
         return tr("not compared, for nothing is verified here")
     return tr("not compared")
-
-
-def _blocks(number: int) -> str:
-    return tr("1 block") if number == 1 else tr("{number} blocks", number=f"{number:,}")
 
 
 def _size(number: int) -> str:
@@ -188,7 +188,7 @@ def _print_for_people(result: dict[str, Any], *, offline: bool) -> None:
         lines.append(
             tr(
                 "Verified here: {blocks}, tip {hash}…, configuration of block {number}",
-                blocks=_blocks(result["verified_height"]),
+                blocks=catching_up.block_count(result["verified_height"]),
                 hash=result["tip"][:16],
                 number=result["configuration"],
             )

@@ -7,6 +7,7 @@ from typing import Any
 from light_node import commandline
 from light_node.chain import errors, quarantine, skip, trust
 from light_node.chain.node import LightNode
+from light_node.chain.quarantine import SHUT_OUT
 from light_node.chain.sources import Source, from_profile
 from light_node.chain.status import PeerState, PeerStatus, SyncStatus
 from light_node.clock import SystemClock
@@ -215,14 +216,19 @@ def print_for_people(status: SyncStatus) -> None:
             number=status.verified_height,
             all=status.height or tr("an unknown number of"),
         ),
-        tr("Agreed on by two organisations: {number} blocks", number=status.agreed_height or 0),
+        tr(
+            "Agreed on by two organisations: {blocks}",
+            blocks=catching_up.block_count(status.agreed_height or 0),
+        ),
     ]
     for p in status.peers:
         agrees = {True: tr("agrees"), False: tr("DISAGREES"), None: tr("not known yet")}[p.agrees]
-        found = _state(p.state)
+        found = tr("in quarantine") if p.error.kind == SHUT_OUT else _state(p.state)
         if p.height is not None:
             found = tr("{state}, height {height}", state=found, height=p.height)
-        lines.append(f"  {p.organization} {p.address} ({kind_words(p.kind)}): {found}, {agrees}")
+        if p.error.kind != SHUT_OUT:
+            found = tr("{state}, {agrees}", state=found, agrees=agrees)
+        lines.append(f"  {source_words(p.organization, p.address, p.kind, found)}")
         if p.error:
             lines.append(f"    {said(p.error)}")
     if status.waiting_for:
@@ -242,6 +248,17 @@ def print_for_people(status: SyncStatus) -> None:
 def kind_words(kind: str) -> str:
     """Return what a source is, in the user's language."""
     return tr("orderer") if kind == "orderer" else tr("peer")
+
+
+def source_words(organization: str, address: str, kind: str, what: str) -> str:
+    """Say something about a source, in the user's language."""
+    return tr(
+        "{organization} {address} ({kind}): {what}",
+        organization=organization,
+        address=address,
+        kind=kind_words(kind),
+        what=what,
+    )
 
 
 def _state(state: PeerState) -> str:

@@ -215,7 +215,7 @@ def _print_for_people(root: TrustRoot, verdicts: Sequence[Verdict], height: int)
     counts = {kind: sum(v.verdict == kind for v in verdicts) for kind in (REJECTED, UNLINKED)}
     if not any(counts.values()):
         text = tr(
-            "All {number} blocks are verified; the chain reaches height {height}.",
+            "All blocks of the folder are verified: {number}; the chain reaches height {height}.",
             number=len(verdicts),
             height=height,
         )

@@ -11,7 +11,6 @@ from typing import Protocol
 from light_node.devnet.store import Version, VersionedValue
 from light_node.fabric.pb import kvrwset_pb2, rwset_pb2
 
-COMPOSITE_NAMESPACE = "\x00"
 # An empty start means the first simple key: composite keys, which start with 0x00, are left out.
 _FIRST_SIMPLE_KEY = "\x01"
 

@@ -60,8 +60,10 @@ def test_bad_usage_is_one_line(
 def test_help_names_the_commands(
     modules: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(modules, "--help") == 0
-    assert "say" in capsys.readouterr().out
+    assert run({**modules, "": "fake_command"}, "--help") == 0
+    said = capsys.readouterr().out.splitlines()
+    assert "  say          Says yes" in said
+    assert "  (none)       Says yes" in said
 
 
 def test_the_default_command_takes_options_but_not_a_misspelt_command(

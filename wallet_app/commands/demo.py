@@ -33,6 +33,7 @@ SUMMARY = (
 )
 _REFRESH_S = 0.25
 _GRACE_S = 20.0
+_LONGEST_SLOT_S = 3600
 _AUDIT_S = 5.0
 _MAX_SEED = 1_000_000
 _FIRST_YEAR, _LAST_YEAR = 2000, 2099
@@ -135,7 +136,21 @@ def _run(
     if follower.failure:
         say(f"! {follower.failure}")
         return commandline.NO
-    return commandline.GOOD if window or settled == options.slots else commandline.NO
+    if window or settled == options.slots:
+        return commandline.GOOD
+    say(_unsettled(settled, day.options))
+    return commandline.NO
+
+
+def _unsettled(settled: int, options: DayOptions) -> str:
+    """Say that slots came too late, and what to do about it."""
+    return tr(
+        "! {settled} of {slots} slots were settled in time. Where the machine is slow or busy, "
+        "give each slot more: --seconds-per-slot {longer}",
+        settled=settled,
+        slots=options.slots,
+        longer=f"{min(_LONGEST_SLOT_S, 2 * options.seconds_per_slot):.0f}",
+    )
 
 
 class _Follower:
@@ -240,8 +255,8 @@ def _options(arguments: argparse.Namespace) -> DayOptions:
     if not 1 <= arguments.slots <= 24:
         raise commandline.InputError("--slots must be from 1 to 24: the demo lives through one day")
     given = arguments.seconds_per_slot
-    if given is not None and not 1.0 <= given <= 3600:
-        raise commandline.InputError("--seconds-per-slot must be from 1 to 3600")
+    if given is not None and not 1.0 <= given <= _LONGEST_SLOT_S:
+        raise commandline.InputError(f"--seconds-per-slot must be from 1 to {_LONGEST_SLOT_S}")
     try:
         day = date.fromisoformat(arguments.day)
     except ValueError:

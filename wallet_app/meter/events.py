@@ -136,14 +136,6 @@ class Reading:
         """Return the current of phase 1, 2 or 3."""
         return self.values.get(f"current_l{phase}_a")
 
-    def phase_power_w(self, phase: int = 1) -> Decimal | None:
-        """Return the net active power of phase 1, 2 or 3."""
-        return self.values.get(f"power_l{phase}_w")
-
-    def tariff_kwh(self, direction: str, tariff: int) -> Decimal | None:
-        """Return the register of one tariff; ``direction`` is ``import`` or ``export``."""
-        return self.values.get(f"{direction}_t{tariff}_kwh")
-
 
 class Parser(Protocol):
     """What a line needs of a parser."""

@@ -399,6 +399,11 @@ def test_list_show_and_check(channel: Any, fork: Any, tmp_path: Path, capsys: An
     root.write_bytes(channel.raw[0])
     assert cli.main(["evidence", "show", file, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["checked"] is False
+    assert cli.main(["evidence", "show", file]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "Evidence of a fork of channel testch"
+    assert lines[1].startswith("Shown by Org3MSP (org3msp.example:7051), 20")
+    assert lines[-1].startswith("Nothing of this is checked yet")
     assert cli.main(["evidence", "check", file, "--trust", str(root), "--json"]) == 0
     checked = json.loads(capsys.readouterr().out)
     assert (checked["proved"], checked["number"], checked["shown_by"]) == (True, 7, "Org3MSP")

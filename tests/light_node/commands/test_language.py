@@ -54,11 +54,19 @@ def test_evidence_is_listed_in_it(tmp_path: Any, capsys: Any) -> None:
     assert json.loads(capsys.readouterr().out)["quarantine"]["Org2MSP"]["kind"] == "flags"
 
 
+def test_an_organisation_that_is_shut_out_is_not_said_to_be_connected(capsys: Any) -> None:
+    case = quarantine.Case(7, "2026-06-21T10:00:00+00:00", "", "flags")
+    shut = replace(SILENT, state=PeerState.DISAGREES, agrees=False, error=case.text)
+    i18n.use_language("en")
+    sync.print_for_people(replace(STATUS, peers=(shut,)))
+    assert "  Org2MSP 127.0.0.1:8051 (orderer): in quarantine\n" in capsys.readouterr().out
+
+
 def test_a_status_is_told_in_it_and_its_json_is_english_with_its_parts(capsys: Any) -> None:
     i18n.use_language()
     sync.print_for_people(STATUS)
     shown = capsys.readouterr().out
-    assert "Org2MSP 127.0.0.1:8051 (排序节点): 无法连接, 未知" in shown
+    assert "Org2MSP 127.0.0.1:8051（排序节点）：无法连接，未知" in shown
     assert "连接已关闭" in shown
     assert "问题：出现两条历史：区块 7" in shown
     found = sync.status_json(STATUS)

@@ -260,7 +260,7 @@ def test_people_get_sentences(full: Case, capsys: Any) -> None:
     arguments = ["verify", "--trust", str(full.trust), str(full.folder)]
     assert cli.main(arguments) == 0
     text = capsys.readouterr().out
-    assert "All 17 blocks are verified; the chain reaches height 17." in text
+    assert "All blocks of the folder are verified: 17; the chain reaches height 17." in text
     assert "fingerprint" in text
     full.path(2).write_bytes(b"")
     assert cli.main(arguments) == 1

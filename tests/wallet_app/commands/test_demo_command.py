@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from wallet_app import cli
+from wallet_app.commands import demo
+from wallet_app.demo.day import DayOptions
 
 COMMAND = [sys.executable, "-c", "import sys; from wallet_app.cli import main; sys.exit(main())"]
 
@@ -55,6 +57,13 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_day(
     (tmp_path / "file").write_bytes(b"")
     assert cli.main(["demo", "--output", str(tmp_path / "file")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_day_with_slots_that_came_too_late_says_what_helps() -> None:
+    late = demo._unsettled(23, DayOptions(slots=24, seconds_per_slot=6.9))
+    assert late.startswith("! 23 of 24 slots were settled in time.")
+    assert late.endswith("--seconds-per-slot 14")
+    assert demo._unsettled(0, DayOptions(seconds_per_slot=3000)).endswith(" 3600")
 
 
 def children(pid: int) -> list[int]:
