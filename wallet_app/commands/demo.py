@@ -110,6 +110,13 @@ def _run(
         if window:
             from wallet_app.gui.app import run_window
 
+            say(
+                tr(
+                    "The window stays open after the day. Close it to end: the statement is then "
+                    "written to {output}.",
+                    output=arguments.output,
+                )
+            )
             thread = threading.Thread(target=follower.run, name="terminal", daemon=True)
             thread.start()
             code = run_window(source, zone=day.settings.zone_info)
