@@ -228,6 +228,13 @@ def has_settings(directory: Path) -> bool:
     return (directory / "settings.json").exists()
 
 
+def no_wallet() -> NotEnrolled:
+    """Return what is raised where there is no wallet, and says how to get one."""
+    return NotEnrolled(
+        tr("There is no wallet yet: set one up in the window or with 'prosumer-wallet enrol'")
+    )
+
+
 def load_wallet(directory: Path, now: datetime) -> StoredWallet:
     """Read the wallet in ``directory``.
 
@@ -236,9 +243,7 @@ def load_wallet(directory: Path, now: datetime) -> StoredWallet:
     """
     identity = load_identity(directory)
     if identity is None:
-        raise NotEnrolled(
-            tr("There is no wallet yet: set one up in the window or with 'prosumer-wallet enrol'")
-        )
+        raise no_wallet()
     _check_certificate(directory, identity, now)
     profile = NetworkProfile.load(directory / "profile.json")
     profile.organization(identity.msp_id)

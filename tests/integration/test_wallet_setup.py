@@ -302,6 +302,23 @@ def test_a_damaged_file_is_named_and_left_alone(
     assert (enrolled.directory / file).read_text() == text
 
 
+def test_the_household_of_the_documentation_gets_a_wallet(
+    devnet: DevnetProcess, profile_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    page = (Path(__file__).parents[2] / "docs" / "devnet.md").read_text(encoding="utf-8")
+    script = page.partition("```python\n")[2].partition("```")[0]
+    (tmp_path / "net").symlink_to(devnet.directory)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(script, "docs/devnet.md", "exec"), {})
+    secret = written(tmp_path / "secret", capsys.readouterr().out)
+    args = enrol_args(profile_file, "hh-001", secret, "--wallet", "first", *in_file(tmp_path))
+    assert cli.main(args) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("Enrolled as hh-001@Org1MSP.")
+    assert "'prosumer-wallet run --wallet first' trades" in said
+
+
 def test_a_certificate_that_cannot_be_read_or_has_ended_is_said(
     enrolled: wallets.StoredWallet,
 ) -> None:
@@ -318,8 +335,9 @@ def test_a_certificate_that_cannot_be_read_or_has_ended_is_said(
 def test_a_wallet_that_is_not_there_says_how_to_get_one(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert cli.main(["run"]) == 2
-    assert "prosumer-wallet enrol" in one_line(capsys)
+    for command in ("run", "profile"):
+        assert cli.main([command]) == 2
+        assert "prosumer-wallet enrol" in one_line(capsys)
     assert cli.main(["run", "--wallet", "../x"]) == 2
     assert "letters" in one_line(capsys)
 

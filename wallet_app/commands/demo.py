@@ -16,6 +16,7 @@ from typing import Any
 from light_node import commandline
 from light_node.clock import SystemClock
 from light_node.fabric.errors import FabricError
+from light_node.i18n import os_reason
 from wallet_app import i18n
 from wallet_app.demo.day import SECONDS_PER_SLOT, DayOptions, TradingDay
 from wallet_app.demo.processes import ChildFailed
@@ -24,7 +25,7 @@ from wallet_app.demo.terminal import DayTerminal
 from wallet_app.failures import explain
 from wallet_app.gui.libraries import qt_libraries_problem
 from wallet_app.gui.statement import statement_html
-from wallet_app.i18n import tr
+from wallet_app.i18n import said, tr
 from wallet_app.trading.view import Phase, Proof, WalletView
 
 SUMMARY = (
@@ -77,7 +78,9 @@ def execute(arguments: argparse.Namespace) -> int:
     try:
         arguments.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise commandline.InputError(f"cannot make {arguments.output}: {error.strerror}") from error
+        raise commandline.InputError(
+            tr("cannot write {file}: {why}", file=arguments.output, why=said(os_reason(error)))
+        ) from error
     problem = qt_libraries_problem()
     window = _has_display() and not arguments.terminal and not arguments.json and problem is None
     with _directory(arguments) as directory, _terminated_like_interrupted():
@@ -132,7 +135,9 @@ def _run(
             written = _write_results(arguments.output, day, source, follower.picture, problem)
         except OSError as error:
             where = error.filename or arguments.output
-            raise commandline.InputError(f"cannot write {where}: {error.strerror}") from error
+            raise commandline.InputError(
+                tr("cannot write {file}: {why}", file=where, why=said(os_reason(error)))
+            ) from error
     for path in written:
         say(tr("written: {path}", path=path))
     if arguments.keep:

@@ -66,7 +66,7 @@ def execute(arguments: argparse.Namespace) -> int:
         directory = wallets.wallet_directory(arguments.wallet)
         with wallets.WalletLock(directory):
             stored = _enrol(arguments, directory)
-    _report(stored, arguments.json)
+    _report(stored, arguments)
     return commandline.GOOD
 
 
@@ -158,10 +158,10 @@ def changed_settings(settings: Settings, changes: list[str]) -> Settings:
     return settings.changed(**values)
 
 
-def _report(stored: wallets.StoredWallet, as_json: bool) -> None:
+def _report(stored: wallets.StoredWallet, arguments: argparse.Namespace) -> None:
     identity = stored.identity
     fingerprint = trust.from_profile(stored.profile.trust_root).fingerprint
-    if as_json:
+    if arguments.json:
         commandline.print_json(
             {
                 "participant": identity.participant,
@@ -183,3 +183,11 @@ def _report(stored: wallets.StoredWallet, as_json: bool) -> None:
         )
     )
     print(tr("The wallet lies in {directory}.", directory=stored.directory))
+    option = "" if arguments.wallet == wallets.DEFAULT_NAME else f" --wallet {arguments.wallet}"
+    print(
+        tr(
+            "Next: 'prosumer-wallet run{option}' trades in this terminal, "
+            "'prosumer-wallet{option}' opens the window.",
+            option=option,
+        )
+    )

@@ -13,6 +13,7 @@ from typing import Any
 
 from light_node import commandline, jsonio
 from light_node.clock import MarketTime, SystemClock
+from light_node.i18n import os_reason, said, tr
 from wallet_app import i18n
 from wallet_app.commands.window import no_window_reason
 from wallet_app.gui.libraries import qt_libraries_problem
@@ -399,7 +400,7 @@ def _write_document(arguments: argparse.Namespace, reports: Sequence[reporting.R
                 write_pdf(page, Path(arguments.pdf))
             except OSError as error:
                 raise commandline.InputError(
-                    f"cannot write {arguments.pdf}: {error.strerror}"
+                    tr("cannot write {file}: {why}", file=arguments.pdf, why=said(os_reason(error)))
                 ) from error
 
 
@@ -439,7 +440,9 @@ def _capture(name: str | None) -> Iterator[CaptureWriter | None]:
         try:
             file = stack.enter_context(Path(name).open("a", encoding="ascii"))
         except OSError as error:
-            raise commandline.InputError(f"cannot write {name}: {error.strerror}") from error
+            raise commandline.InputError(
+                tr("cannot write {file}: {why}", file=name, why=said(os_reason(error)))
+            ) from error
         writer = CaptureWriter(file, SystemClock())
         yield writer
         if writer.failed:
@@ -450,7 +453,9 @@ def _write_text(name: str, text: str) -> None:
     try:
         Path(name).write_text(text, encoding="utf-8")
     except OSError as error:
-        raise commandline.InputError(f"cannot write {name}: {error.strerror}") from error
+        raise commandline.InputError(
+            tr("cannot write {file}: {why}", file=name, why=said(os_reason(error)))
+        ) from error
 
 
 def _follow(arguments: argparse.Namespace, *, once: bool) -> int:

@@ -33,6 +33,8 @@ def execute(arguments: argparse.Namespace) -> int:
             checked = wallets.load_profile(arguments.file, SystemClock().now())
             with wallets.WalletLock(directory):
                 wallets.renew_profile(directory, checked)
+        if not wallets.is_enrolled(directory):
+            raise wallets.no_wallet()
         profile = NetworkProfile.load(directory / "profile.json")
         root = trust.from_profile(profile.trust_root)
     expires = profile.trust_root.expires

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from light_node import commandline
+from light_node.i18n import os_reason, said
 from wallet_app import failures, wallets
 from wallet_app.i18n import tr
 
@@ -60,11 +61,15 @@ def _secret_of(source: str) -> str:
                 raw = file.readline(_MAX_SECRET_BYTES + 1)
         text = raw.decode("utf-8-sig").rstrip("\r\n")
     except OSError as error:
-        raise commandline.InputError(f"cannot read {source}: {error.strerror}") from error
+        raise commandline.InputError(
+            tr("cannot read {file}: {why}", file=source, why=said(os_reason(error)))
+        ) from error
     except UnicodeDecodeError as error:
-        raise commandline.InputError(f"{source} holds no text") from error
+        raise commandline.InputError(tr("{source} holds no text", source=source)) from error
     if not text or len(raw) > _MAX_SECRET_BYTES:
-        raise commandline.InputError(f"the first line of {source} holds no secret")
+        raise commandline.InputError(
+            tr("the first line of {source} holds no secret", source=source)
+        )
     return text
 
 
@@ -76,8 +81,8 @@ def one_line_errors() -> Iterator[None]:
     except BrokenPipeError:
         raise  # the reader of our output went away: no problem of the wallet
     except wallets.PROBLEMS as error:
-        said = failures.foreign(error)
+        foreign = failures.foreign(error)
         line = failures.explain(error)
-        if said:
-            line += " " + tr("[the other side said, unchecked: {said}]", said=said[:200])
+        if foreign:
+            line += " " + tr("[the other side said, unchecked: {said}]", said=foreign[:200])
         raise commandline.InputError(" ".join(line.split())) from error

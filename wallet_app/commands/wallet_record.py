@@ -13,6 +13,7 @@ from typing import Any
 
 from light_node import commandline
 from wallet_app import wallets
+from wallet_app.i18n import tr
 from wallet_app.settings import Settings
 from wallet_app.trading.books import FinalBook
 from wallet_app.trading.history import PARTICIPANT, History
@@ -57,16 +58,23 @@ def open_record(name: str) -> Iterator[WalletRecord]:
     directory = Path(name)
     if not (directory / _FILE).is_file():
         if directory.is_dir() or len(directory.parts) > 1:
-            raise commandline.InputError(f"{name} holds no {_FILE}: no wallet has traded there yet")
+            raise commandline.InputError(
+                tr("{name} holds no {file}: no wallet has traded there yet", name=name, file=_FILE)
+            )
         directory = wallets.wallet_directory(name)
         if not (directory / _FILE).is_file():
-            raise commandline.InputError(f"the wallet {name} has no record yet: let it trade first")
+            raise commandline.InputError(
+                tr("the wallet {name} has no record yet: let it trade first", name=name)
+            )
     history = History(directory / _FILE)
     try:
         participant = history.fact(PARTICIPANT)
         if participant is None:
             raise commandline.InputError(
-                f"the record in {directory} does not say whose it is: open the wallet once"
+                tr(
+                    "the record in {directory} does not say whose it is: open the wallet once",
+                    directory=directory,
+                )
             )
         yield WalletRecord(participant, Settings.load(directory), history)
     finally:
