@@ -46,6 +46,16 @@ def test_a_zone_is_added_to_a_running_network_and_stays(
     assert [p["heights"] for p in after["processes"]] == [p["heights"] for p in before["processes"]]
 
 
+def test_status_shows_how_far_each_channel_is(
+    fabric: FabricClients, south: DevnetClients, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["fabric", "status", "--dir", str(fabric.directory)]) == 0
+    said = capsys.readouterr().out
+    heights = fabric.net.status()["processes"][-1]["heights"]
+    assert set(heights) == {"market", SOUTH}
+    assert f"blocks market {heights['market']} {SOUTH} {heights[SOUTH]}" in said
+
+
 def test_the_same_servers_keep_the_states_of_two_channels_apart(
     fabric: FabricClients, south: DevnetClients
 ) -> None:
