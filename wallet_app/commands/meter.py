@@ -194,6 +194,7 @@ def _explain(arguments: argparse.Namespace, data: bytes, options: decoding.Optio
         raise commandline.InputError(
             f"--explain takes up to {_MOST_EXPLAINED >> 10} KiB: cut the telegrams of interest out"
         )
+    i18n.use_language(i18n.ENGLISH if arguments.json else None)
     context = Context(options.request, options.profile, options.key, options.auth_key)
     try:
         fields = explain(arguments.protocol, data, context)
@@ -459,6 +460,7 @@ def _write_text(name: str, text: str) -> None:
 
 
 def _follow(arguments: argparse.Namespace, *, once: bool) -> int:
+    i18n.use_language(i18n.ENGLISH if arguments.json else None)
     _check_times(arguments)
     if len(arguments.port) > 1 and (arguments.capture or arguments.raw):
         raise commandline.InputError("--capture and --raw are for one port at a time")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from wallet_app import cli
+from wallet_app import cli, i18n
 from wallet_app.commands import meter
 from wallet_app.commands.meter import unhex
 from wallet_app.gui.libraries import qt_libraries_problem
@@ -306,6 +306,24 @@ def test_replay_reads_a_capture_as_the_meter_was_read(
     assert cli.main(command) == 2
     assert "line 1" in capsys.readouterr().err
     assert cli.main([*command, "--speed", "-1"]) == 2
+
+
+def test_people_are_told_in_their_language(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "request.hex"
+    file.write_text("68 AA AA AA AA AA AA 68 13 00 DF 16")
+    command = ["meter", "decode", "--protocol", "dlt645", "--explain", str(file)]
+    monkeypatch.setenv("PROSUMER_LANG", "zh_CN")
+    try:
+        assert cli.main(command) == 0
+        assert "请求：读取地址" in capsys.readouterr().out
+        assert cli.main(["meter", "read", "/dev/none"]) == 1
+        assert "没有端口 /dev/none" in capsys.readouterr().err
+        assert cli.main([*command, "--json"]) == 0
+        assert "read the address" in capsys.readouterr().out
+    finally:
+        i18n.use_language("en")
 
 
 def test_decode_explains_every_byte(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
