@@ -16,8 +16,7 @@ answer, so that a short transaction costs no thread switch. Functions that compu
 ``exchange``    how contract code waits for an answer: greenlet or thread
 ``transaction`` from the peer's TRANSACTION message to COMPLETED or ERROR
 ``session``     one peer's stream: registration, then transactions interleaved
-``server``      what peers dial: streams, limits, graceful stop
-``rpc``         gRPC on the event loop, over ``http2``; ``tls``, ``health`` with it
+``server``      gRPC, TLS, health, graceful stop
 ``operations``  /healthz and /metrics over HTTP
 ``metrics``     what is counted, in Prometheus' text format
 ``pauses``      keeps the garbage collector from stopping the world, and measures it

@@ -32,7 +32,6 @@ from light_node.chain import (
 from light_node.chain.store import HeaderStore
 from light_node.chain.trust import TrustRoot
 from light_node.chain.verify import TrustedState
-from light_node.chaincode.http2 import Connection, ConnectionFault
 from light_node.contract import records
 from light_node.fabric import block as wire
 from light_node.fabric import (
@@ -377,19 +376,6 @@ def _settings_file() -> bytes:
         return (Path(folder) / "settings.json").read_bytes()
 
 
-def _http2() -> bytes:
-    """A client's first words: settings, a request, data, a wider window, a ping."""
-    request = b"\x83\x87\x84\x41\x01x"  # POST, https, / of the host x
-    frames = [
-        (4, 0, 0, b"\x00\x04\x00\x00\x10\x00"), (1, 4, 1, request), (0, 8, 1, b"\x01ab\x00"),
-        (8, 0, 1, b"\x00\x00\x01\x00"), (6, 0, 0, bytes(8)), (3, 0, 1, bytes(4)),
-    ]  # fmt: skip
-    return b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"".join(
-        len(data).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big") + data
-        for kind, flags, stream, data in frames
-    )
-
-
 def _root_text() -> bytes:
     return root_text.encode(root("bft")).encode()
 
@@ -485,9 +471,6 @@ def targets() -> Mapping[str, Target]:
         ),
         "grpc-status": Target([_status_details()], _read_status, (), by_wire),
         "ca-answer": Target([ca_answer, refusal], _read_ca_answer, fabric, by_json),
-        "http2": Target(
-            [_http2()], lambda d: Connection().receive(d), (ConnectionFault,), mutation.flat
-        ),
         "record": Target([quote], records.parse, (jsonio.JsonError,), by_json),
         "profile": Target([_profile()], _read_profile, (jsonio.JsonError, *chain), by_json),
         "proof": Target([_proof()], _read_proof, chain, by_json),
