@@ -29,6 +29,9 @@ from light_node.fabric.peers import LOOK_ROUND_S, Link, Peers
 from light_node.fabric.proposal import Proposal
 from light_node.i18n import Text
 
+_AT_ONCE_S = 0.1
+"""So close to a call's deadline the server's and the client's clocks run out at the same time."""
+
 T = TypeVar("T")
 
 
@@ -64,12 +67,13 @@ class Calls:
 
         ``stage`` names the call in errors; ``timeout`` is in seconds.
         """
-        link = self._peers.current
+        link, until = self._peers.current, self._clock.monotonic() + timeout
         try:
             return link.callable(method)(request, timeout=timeout)
         except grpc.RpcError as error:
             about = transaction_id if proposal is None else proposal.transaction_id
-            found = from_rpc_error(error, stage, about)
+            time_is_up = self._clock.monotonic() >= until - _AT_ONCE_S
+            found = from_rpc_error(error, stage, about, time_is_up=time_is_up)
             if isinstance(found, ClockSkewed):
                 found = found.of_peer(link.name, link.msp_id)
             if not self._pace.stopped:

@@ -399,12 +399,18 @@ def node_details(error: grpc.RpcError) -> tuple[NodeDetail, ...]:
     return ()
 
 
-def from_rpc_error(error: grpc.RpcError, stage: str, transaction_id: str = "") -> FabricError:
+def from_rpc_error(
+    error: grpc.RpcError, stage: str, transaction_id: str = "", *, time_is_up: bool = False
+) -> FabricError:
     """Map a failed gateway call to the tree. ``stage`` is a key of the stage errors, like "submit".
 
+    ``time_is_up`` says that the call ended with its deadline. The server knows the deadline too,
+    and where its clock runs out first, it cancels the call: that is no broken connection.
     A refusal by the chaincode is recognised before anything else that the same text might mean.
     """
     code = _ask(error, "code") or grpc.StatusCode.UNKNOWN
+    if time_is_up and code is grpc.StatusCode.CANCELLED:
+        code = grpc.StatusCode.DEADLINE_EXCEEDED
     text = _ask(error, "details") or ""
     details = node_details(error)
     texts = [detail.message for detail in details] + [text]

@@ -272,7 +272,8 @@ def test_after_a_transaction_without_events_nothing_follows(
         request=request, signature=gateway.identity.sign(request)
     )
     failure = failure_of(CHAINCODE_EVENTS.callable(peer), signed, timeout=1)
-    assert failure.code is grpc.StatusCode.DEADLINE_EXCEEDED
+    # Cancelled where the deadline comes to the server a moment earlier.
+    assert failure.code in (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
 
 
 @pytest.mark.parametrize("position", ["newest", "oldest"])

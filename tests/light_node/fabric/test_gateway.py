@@ -492,6 +492,28 @@ def test_commit_status_times_out(gateway: Gateway) -> None:
         gateway.commit_status("f" * 64, 0.2)
 
 
+def test_a_call_cancelled_at_its_deadline_has_timed_out(gateway: Gateway, peer: Any) -> None:
+    """The server knows the deadline, too, and may be the first to act on it."""
+
+    def cancel_late(context: grpc.ServicerContext) -> None:
+        while (context.time_remaining() or 0) > 0.05:
+            threading.Event().wait(0.005)
+        context.abort(CODE.CANCELLED, "context deadline exceeded")
+
+    peer.scripts["commit status"] = [cancel_late]
+    with pytest.raises(TimedOut):
+        gateway.commit_status("f" * 64, 1.0)
+
+
+def test_a_call_cancelled_before_its_deadline_is_a_lost_one(
+    gateway: Gateway, peer: Any, kit: Any
+) -> None:
+    peer.scripts["commit status"] = [kit.Failure(CODE.CANCELLED, "going away")]
+    with pytest.raises(Unavailable) as caught:
+        gateway.commit_status("f" * 64, 30.0)
+    assert not isinstance(caught.value, TimedOut)
+
+
 def test_closing_ends_a_waiting_submission(
     channel: grpc.Channel, consortium: Any, peer: Any, kit: Any
 ) -> None:
