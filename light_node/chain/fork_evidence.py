@@ -19,24 +19,23 @@ block is unsigned, has also ``parent``, the hash of the last common block, and `
 differs on.
 """
 
-import base64
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from cryptography.x509.oid import NameOID
 
 from light_node import files, jsonio
-from light_node.chain import branch, disk, errors, trust, verify
+from light_node.chain import branch, disk, errors, reported, trust, verify
 from light_node.chain.branch import Branch
-from light_node.chain.proof import MAX_CONFIGS, decode, follow
+from light_node.chain.proof import decode, encode, follow
+from light_node.chain.reported import FIELDS, ReportedFile
 from light_node.chain.trust import TrustRoot
 from light_node.chain.witnesses import SHOWS, Witness, same_version
 from light_node.fabric.block import HASH_BYTES, MAX_BLOCK_BYTES, Block
 from light_node.fabric.channel_config import ChannelConfig
-from light_node.fabric.identity import SigningIdentity
-from light_node.fabric.msp import Identity, MspError
+from light_node.fabric.msp import Identity
 from light_node.i18n import Text, told
 
 KIND = "fabric fork evidence"
@@ -44,23 +43,17 @@ FOLDER = "evidence"
 MAX_FILES = 100
 MAX_BYTES = 512 * 1024 * 1024
 MAX_FILE_BYTES = 2 * MAX_BLOCK_BYTES
-MAX_SIGNATURE_BYTES = 1024
-MAX_IDENTITY_BYTES = 64 * 1024
-_FIELDS = frozenset(
-    ("version", "kind", "channel", "trust_root", "configs", "ours", "theirs", "organization",
-     "address", "seen_at", "reporter", "signature")
-)  # fmt: skip
 _OF_BRANCHES = frozenset(("parent", "ours_before", "theirs_before"))
 _FIELDS_BY_VERSION = {
-    1: _FIELDS,
-    2: _FIELDS | {"witnesses"},
-    3: _FIELDS | {"witnesses"} | _OF_BRANCHES,
+    1: FIELDS,
+    2: FIELDS | {"witnesses"},
+    3: FIELDS | {"witnesses"} | _OF_BRANCHES,
 }
 _MAX_WITNESSES = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class ForkEvidence:
+class ForkEvidence(ReportedFile):
     """What the file holds; nothing in it is believed before :func:`check`.
 
     ``witnesses`` is None in a file of version 1. ``parent`` is empty before version 3, where
@@ -82,45 +75,17 @@ class ForkEvidence:
     ours_before: bytes = b""
     theirs_before: bytes = b""
 
-    @property
-    def signed_bytes(self) -> bytes:
-        """What the reporter signs."""
-        fields = self._fields()
-        del fields["signature"]
-        return jsonio.canonical_dumps(fields)
-
-    def signed(self, identity: SigningIdentity) -> "ForkEvidence":
-        """Return it with ``identity`` as the reporter."""
-        named = replace(self, reporter=identity.serialized, signature=b"")
-        return replace(named, signature=identity.sign(named.signed_bytes))
-
-    def dumps(self) -> bytes:
-        """Return the file's content."""
-        return jsonio.canonical_dumps(self._fields())
-
     def _fields(self) -> dict[str, Any]:
         told: dict[str, Any] = {"version": 1}
         if self.witnesses is not None:
             told = {"version": 2, "witnesses": [asdict(witness) for witness in self.witnesses]}
         if self.parent:
             told["version"] = 3
-            told["parent"] = _encode(self.parent)
-            told["ours_before"] = _encode(self.ours_before)
-            told["theirs_before"] = _encode(self.theirs_before)
-        return {
-            **told,
-            "kind": KIND,
-            "channel": self.channel,
-            "trust_root": _encode(self.trust_root),
-            "configs": [_encode(raw) for raw in self.configs],
-            "ours": _encode(self.ours),
-            "theirs": _encode(self.theirs),
-            "organization": self.organization,
-            "address": self.address,
-            "seen_at": self.seen_at,
-            "reporter": _encode(self.reporter),
-            "signature": _encode(self.signature),
-        }
+            told["parent"] = encode(self.parent)
+            told["ours_before"] = encode(self.ours_before)
+            told["theirs_before"] = encode(self.theirs_before)
+        # By name: slots=True makes another class than the one that bare super() means.
+        return {**super(ForkEvidence, self)._fields(), **told, "kind": KIND}
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,22 +149,15 @@ def loads(raw: bytes) -> ForkEvidence:
             raise jsonio.JsonError(Text("this is no evidence of a fork"))
         if fields.keys() != _FIELDS_BY_VERSION[version]:
             raise jsonio.JsonError(Text("evidence has other fields"))
-        configs = jsonio.array(fields, "configs")
-        if len(configs) > MAX_CONFIGS:
-            raise jsonio.JsonError(Text("more than {most} configuration blocks", most=MAX_CONFIGS))
+        branches: dict[str, Any] = (
+            {field: _hashes(fields, field) for field in _OF_BRANCHES} if version > 2 else {}
+        )
         return ForkEvidence(
-            channel=jsonio.string(fields, "channel", max_length=250),
-            trust_root=decode(fields["trust_root"], "trust_root", MAX_BLOCK_BYTES),
-            configs=tuple(decode(entry, "configs", MAX_BLOCK_BYTES) for entry in configs),
+            **reported.read(fields),
             ours=decode(fields["ours"], "ours", MAX_BLOCK_BYTES),
             theirs=decode(fields["theirs"], "theirs", MAX_BLOCK_BYTES),
-            organization=jsonio.string(fields, "organization", max_length=250),
-            address=jsonio.string(fields, "address", max_length=300),
-            seen_at=jsonio.string(fields, "seen_at", max_length=64),
-            reporter=decode(fields["reporter"], "reporter", MAX_IDENTITY_BYTES),
-            signature=decode(fields["signature"], "signature", MAX_SIGNATURE_BYTES),
             witnesses=_witnesses(fields) if version > 1 else None,
-            **({name: _hashes(fields, name) for name in _OF_BRANCHES} if version > 2 else {}),
+            **branches,
         )
     except jsonio.JsonError as error:
         raise errors.UnusableFile(told(error)) from error
@@ -295,20 +253,7 @@ def _reporter(config: ChannelConfig, evidence: ForkEvidence) -> str:
     """Return the organisation of who signed, "" if nobody did; ``NotVerified`` if wrongly."""
     if not evidence.reporter and not evidence.signature:
         return ""
-    return reporter(config, evidence.reporter, evidence.signature, evidence.signed_bytes).msp_id
-
-
-def reporter(config: ChannelConfig, serialized: bytes, signature: bytes, signed: bytes) -> Identity:
-    """Return who signed a file; ``NotVerified`` if nobody of the channel, or wrongly."""
-    try:
-        identity = config.msps.deserialize(serialized)
-    except MspError as error:
-        raise errors.NotVerified(
-            Text("the reporter is not of this channel: {error}", error=error)
-        ) from error
-    if not identity.verify(signed, signature):
-        raise errors.NotVerified(Text("the reporter's signature is wrong: the file was altered"))
-    return identity
+    return evidence.signer(config).msp_id
 
 
 def _signers(
@@ -357,7 +302,3 @@ def _hashes(fields: dict[str, Any], name: str) -> bytes:
             Text('"{name}" must hold hashes of {size} bytes', name=name, size=HASH_BYTES)
         )
     return found
-
-
-def _encode(raw: bytes) -> str:
-    return base64.b64encode(raw).decode()

@@ -13,24 +13,17 @@ to this number nothing shown was signed), ``organization`` and ``address`` of wh
 all else.
 """
 
-import base64
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from light_node import files, jsonio
-from light_node.chain import branch, disk, errors, trust, verify
-from light_node.chain.fork_evidence import (
-    MAX_IDENTITY_BYTES,
-    MAX_SIGNATURE_BYTES,
-    file_name,
-    name,
-    reporter,
-)
-from light_node.chain.proof import MAX_CONFIGS, decode, follow
+from light_node.chain import branch, disk, errors, reported, trust, verify
+from light_node.chain.fork_evidence import file_name, name
+from light_node.chain.proof import decode, follow
+from light_node.chain.reported import FIELDS, ReportedFile
 from light_node.chain.trust import TrustRoot
 from light_node.fabric.block import HASH_BYTES, MAX_BLOCK_BYTES, MAX_UINT64
-from light_node.fabric.identity import SigningIdentity
 from light_node.i18n import Text, told
 
 KIND = "fabric history record"
@@ -41,14 +34,11 @@ MAX_OF_ONE = 10
 MAX_BYTES = 64 * 1024 * 1024
 MAX_THEIRS_BYTES = 1024 * 1024
 MAX_FILE_BYTES = 2 * MAX_BLOCK_BYTES
-_FIELDS = frozenset(
-    ("version", "kind", "channel", "trust_root", "configs", "ours", "theirs", "last",
-     "organization", "address", "seen_at", "reporter", "signature")
-)  # fmt: skip
+_FIELDS = FIELDS | {"last"}
 
 
 @dataclass(frozen=True, slots=True)
-class HistoryRecord:
+class HistoryRecord(ReportedFile):
     """What the file holds."""
 
     channel: str
@@ -63,38 +53,10 @@ class HistoryRecord:
     reporter: bytes = b""
     signature: bytes = b""
 
-    @property
-    def signed_bytes(self) -> bytes:
-        """What the reporter signs."""
-        fields = self._fields()
-        del fields["signature"]
-        return jsonio.canonical_dumps(fields)
-
-    def signed(self, identity: SigningIdentity) -> "HistoryRecord":
-        """Return it with ``identity`` as the reporter."""
-        named = replace(self, reporter=identity.serialized, signature=b"")
-        return replace(named, signature=identity.sign(named.signed_bytes))
-
-    def dumps(self) -> bytes:
-        """Return the file's content."""
-        return jsonio.canonical_dumps(self._fields())
-
     def _fields(self) -> dict[str, Any]:
-        return {
-            "version": 1,
-            "kind": KIND,
-            "channel": self.channel,
-            "trust_root": _encode(self.trust_root),
-            "configs": [_encode(raw) for raw in self.configs],
-            "ours": _encode(self.ours),
-            "theirs": _encode(self.theirs),
-            "last": self.last,
-            "organization": self.organization,
-            "address": self.address,
-            "seen_at": self.seen_at,
-            "reporter": _encode(self.reporter),
-            "signature": _encode(self.signature),
-        }
+        # By name: slots=True makes another class than the one that bare super() means.
+        fields = super(HistoryRecord, self)._fields()
+        return {**fields, "version": 1, "kind": KIND, "last": self.last}
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,21 +86,11 @@ def loads(raw: bytes) -> HistoryRecord:
             raise jsonio.JsonError(Text("this is no record of a history"))
         if fields.keys() != _FIELDS:
             raise jsonio.JsonError(Text("a record has other fields"))
-        configs = jsonio.array(fields, "configs")
-        if len(configs) > MAX_CONFIGS:
-            raise jsonio.JsonError(Text("more than {most} configuration blocks", most=MAX_CONFIGS))
         return HistoryRecord(
-            channel=jsonio.string(fields, "channel", max_length=250),
-            trust_root=decode(fields["trust_root"], "trust_root", MAX_BLOCK_BYTES),
-            configs=tuple(decode(entry, "configs", MAX_BLOCK_BYTES) for entry in configs),
+            **reported.read(fields),
             ours=decode(fields["ours"], "ours", HASH_BYTES),
             theirs=decode(fields["theirs"], "theirs", MAX_THEIRS_BYTES),
             last=jsonio.integer(fields, "last", low=1, high=MAX_UINT64),
-            organization=jsonio.string(fields, "organization", max_length=250),
-            address=jsonio.string(fields, "address", max_length=300),
-            seen_at=jsonio.string(fields, "seen_at", max_length=64),
-            reporter=decode(fields["reporter"], "reporter", MAX_IDENTITY_BYTES),
-            signature=decode(fields["signature"], "signature", MAX_SIGNATURE_BYTES),
         )
     except jsonio.JsonError as error:
         raise errors.UnusableFile(told(error)) from error
@@ -157,7 +109,7 @@ def check(record: HistoryRecord, root: TrustRoot | None = None) -> Testified:
             Text("the record is of channel {channel}", channel=ascii(record.channel))
         )
     config = follow(root.config, record.configs)
-    by = reporter(config, record.reporter, record.signature, record.signed_bytes)
+    by = record.signer(config)
     theirs = verify.parse(record.theirs)
     if theirs.hash == record.ours or record.last < theirs.number:
         raise errors.NotVerified(Text("the record says of one history that it is two"))
@@ -185,7 +137,3 @@ def keep(directory: Path, record: HistoryRecord) -> Path | None:
         return None
     files.write_atomically(path, data)
     return path
-
-
-def _encode(raw: bytes) -> str:
-    return base64.b64encode(raw).decode()

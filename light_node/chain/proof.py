@@ -62,9 +62,9 @@ class TransactionProof:
                 "kind": KIND,
                 "channel": self.channel,
                 "transaction_id": self.transaction_id,
-                "configs": [_encode(raw) for raw in self.configs],
-                "block": _encode(self.block),
-                "witness": None if self.witness is None else _encode(self.witness),
+                "configs": [encode(raw) for raw in self.configs],
+                "block": encode(self.block),
+                "witness": None if self.witness is None else encode(self.witness),
                 "made_at": self.made_at,
             }
         )
@@ -105,13 +105,10 @@ def loads(raw: bytes) -> TransactionProof:
             raise jsonio.JsonError(Text("this is no transaction proof"))
         if fields.keys() != _FIELDS:
             raise jsonio.JsonError(Text("a proof has other fields"))
-        configs = jsonio.array(fields, "configs")
-        if len(configs) > MAX_CONFIGS:
-            raise jsonio.JsonError(Text("more than {most} configuration blocks", most=MAX_CONFIGS))
         return TransactionProof(
             channel=jsonio.string(fields, "channel", max_length=250),
             transaction_id=jsonio.string(fields, "transaction_id", max_length=128),
-            configs=tuple(decode(entry, "configs", MAX_BLOCK_BYTES) for entry in configs),
+            configs=read_configs(fields),
             block=decode(fields["block"], "block", MAX_BLOCK_BYTES),
             witness=None
             if fields["witness"] is None
@@ -249,8 +246,17 @@ def follow(config: ChannelConfig, configs: tuple[bytes, ...]) -> ChannelConfig:
     return config
 
 
-def _encode(raw: bytes) -> str:
+def encode(raw: bytes) -> str:
+    """Return bytes as a Base64 field."""
     return base64.b64encode(raw).decode()
+
+
+def read_configs(fields: dict[str, Any]) -> tuple[bytes, ...]:
+    """Return the configuration blocks in the field ``configs``; ``JsonError``."""
+    configs = jsonio.array(fields, "configs")
+    if len(configs) > MAX_CONFIGS:
+        raise jsonio.JsonError(Text("more than {most} configuration blocks", most=MAX_CONFIGS))
+    return tuple(decode(entry, "configs", MAX_BLOCK_BYTES) for entry in configs)
 
 
 def decode(value: object, name: str, most: int) -> bytes:

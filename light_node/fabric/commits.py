@@ -19,7 +19,7 @@ import grpc
 
 from light_node.clock import Clock
 from light_node.fabric.commit import CommitStatus
-from light_node.fabric.deliver import seek_envelope
+from light_node.fabric.deliver import FOREVER, seek_envelope
 from light_node.fabric.identity import SigningIdentity
 from light_node.fabric.methods import PEER_DELIVER_FILTERED
 from light_node.fabric.pb import common_pb2, orderer_pb2, peer_pb2
@@ -31,7 +31,6 @@ _MOST_EXPECTED = 10_000
 _WORTHWHILE = 4  # transactions waited for at once from which a stream costs less than calls
 _LASTS_S = 60.0  # how long a stream is kept; whoever still has many under way opens the next
 _REST_S = 5.0  # how long none is opened after one broke
-_FOREVER = 2**64 - 1
 
 Tell = Callable[[CommitStatus | None], None]
 """Takes how a transaction ended; None: the stream cannot tell, ask CommitStatus."""
@@ -89,7 +88,7 @@ def filtered_blocks(
     """Return the signed request of all filtered blocks from the newest on, for ever."""
     seek = orderer_pb2.SeekInfo(
         start=orderer_pb2.SeekPosition(newest=orderer_pb2.SeekNewest()),
-        stop=orderer_pb2.SeekPosition(specified=orderer_pb2.SeekSpecified(number=_FOREVER)),
+        stop=orderer_pb2.SeekPosition(specified=orderer_pb2.SeekSpecified(number=FOREVER)),
         behavior=orderer_pb2.SeekInfo.BLOCK_UNTIL_READY,
     )
     return seek_envelope(identity, channel_id, seek, clock)

@@ -35,7 +35,7 @@ class Method:
         """The method's name within its service."""
         return self.path.split("/")[2]
 
-    def callable(self, channel: grpc.Channel, *, raw_response: bool = False) -> Callable[..., Any]:
+    def callable(self, channel: grpc.Channel) -> Callable[..., Any]:
         """Return the client side of this method on ``channel``: a grpc multi-callable."""
         factory: Callable[..., Any] = {
             (False, False): channel.unary_unary,
@@ -46,7 +46,7 @@ class Method:
         made: Callable[..., Any] = factory(
             self.path,
             request_serializer=self.request.SerializeToString,
-            response_deserializer=None if raw_response else self.response.FromString,
+            response_deserializer=self.response.FromString,
         )
         return made
 
