@@ -157,10 +157,12 @@ def _is_plain(value: Any) -> bool:
     """Tell whether all is of exactly the types that can be serialized; the usual case, fast."""
     kind = type(value)
     if kind is dict:
-        return all(type(k) is str and (type(v) in _PLAIN or _is_plain(v)) for k, v in value.items())
-    if kind is list or kind is tuple:
-        return all(type(item) in _PLAIN or _is_plain(item) for item in value)
-    return kind in _PLAIN
+        if not _KEYS.issuperset(map(type, value)):
+            return False
+        value = value.values()
+    elif kind is not list and kind is not tuple:
+        return kind in _PLAIN
+    return _PLAIN.issuperset(map(type, value)) or all(map(_is_plain, value))
 
 
 def _refuse_floats(value: Any, where: str) -> None:
@@ -192,6 +194,7 @@ _KINDS: Mapping[type, Text] = {
     str: Text("a string"),
     bool: Text("a truth value"),
 }
+_KEYS = frozenset({str})
 _PLAIN = frozenset({str, int, bool, type(None)})
 # Made once: json.dumps and json.loads make new ones for every call with such options.
 _CANONICAL = json.JSONEncoder(

@@ -15,7 +15,7 @@ from light_node.clock import Clock
 _THRESHOLDS = (5_000, 20, 50)
 # Python's 5 ms between hand-overs would delay every message while a long function computes.
 _SWITCH_INTERVAL = 0.0005
-_SAMPLE_SECONDS = 0.1
+_SAMPLE_SECONDS = 0.5
 _REMEMBERED = 1000
 
 Collections = deque[tuple[int, float]]

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import time
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,13 +25,10 @@ from light_node.fabric.connection import MAX_MESSAGE_BYTES
 from light_node.fabric.crypto import CryptoError, PrivateKey, load_certificates, load_private_key
 from light_node.fabric.errors import MalformedMessage
 from light_node.fabric.pb import peer_pb2
-from light_node.i18n import Text
 
 log = logging.getLogger(__name__)
 
 _STOP_SECONDS = 1.0
-MAX_WAITING_MESSAGES = 20_000
-"""Most messages kept for a peer that does not read: four for each transaction that may run."""
 _OPTIONS: list[tuple[str, int]] = [
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -166,12 +164,11 @@ class ChaincodeServer:
             session.begin()
             while (data := await _read(context)) is not None:
                 began = time.thread_time()
-                session.receive(data)
+                with outbox.held():
+                    session.receive(data)
                 self._metrics.stepped(time.thread_time() - began)
-                if outbox.waiting > MAX_WAITING_MESSAGES:
-                    raise MalformedMessage(
-                        Text("the peer sends without reading what it is answered")
-                    )
+                # Before the next is read: who sends without reading waits, and fills no memory.
+                await outbox.flush()
             reason = "closed by the peer"
         except MalformedMessage as error:
             reason, refusal = "malformed", str(error)
@@ -197,28 +194,44 @@ async def _read(context: Any) -> bytes | None:
 
 
 class _Outbox:
-    """Messages on their way to one peer, written one after the other."""
+    """Messages on their way to one peer, written one after the other.
+
+    The answers to what is read are written by the reader: to wake :meth:`drain` for each takes
+    longer than the writing. It writes what comes from threads and timers.
+    """
 
     def __init__(self, context: "grpc.aio.ServicerContext[bytes, Message]") -> None:
         self._context = context
         self._waiting: deque[peer_pb2.ChaincodeMessage] = deque()
         self._filled = asyncio.Event()
+        self._turn = asyncio.Lock()
+        self._held = False
 
     def put(self, message: peer_pb2.ChaincodeMessage) -> None:
         """Send ``message`` after those before it."""
         self._waiting.append(message)
-        self._filled.set()
+        if not self._held:
+            self._filled.set()
 
-    @property
-    def waiting(self) -> int:
-        """How many messages are not written yet."""
-        return len(self._waiting)
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Leave what is put inside to the :meth:`flush` that follows."""
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
 
-    async def drain(self) -> None:
-        """Write until cancelled; a stream that is gone is noticed, and ended, by its reader."""
-        with contextlib.suppress(grpc.aio.BaseError):
-            while True:
-                await self._filled.wait()
-                self._filled.clear()
+    async def flush(self) -> None:
+        """Write what waits; a stream that is gone is noticed, and ended, by its reader."""
+        async with self._turn:
+            with contextlib.suppress(grpc.aio.BaseError):
                 while self._waiting:
                     await self._context.write(self._waiting.popleft())
+
+    async def drain(self) -> None:
+        """Write what is put outside of :meth:`held`, until cancelled."""
+        while True:
+            await self._filled.wait()
+            self._filled.clear()
+            await self.flush()

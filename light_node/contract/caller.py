@@ -11,7 +11,8 @@ the organisation's CA issues and every endorsing peer sees alike:
 | market.credit      | credit rating, free text                                  |
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
 
@@ -19,7 +20,7 @@ from cryptography.x509 import Certificate
 
 from light_node.contract.errors import Code, ContractError
 from light_node.contract.stub import Invocation
-from light_node.fabric import identity
+from light_node.fabric import crypto, identity
 from light_node.market.quotes import fault_of_id
 
 USER_TYPES = ("household", "business", "aggregator", "operator", "auditor")
@@ -36,14 +37,28 @@ class Permission(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class _Creator:
+    """Who signed a proposal; compared by the bytes that say it, which say all of it."""
+
+    serialized: bytes
+    certificate: Certificate = field(compare=False)
+    msp_id: str = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Caller:
-    """The identity behind an invocation. ``participant`` is ``<enrolment id>@<MSP id>``."""
+    """The identity behind an invocation. ``participant`` is ``<enrolment id>@<MSP id>``.
+
+    ``verify`` tells whether a (signature, message) is the caller's: :func:`crypto.verify
+    <light_node.fabric.crypto.verify>` of its key.
+    """
 
     participant: str
     user_type: str
     permissions: frozenset[str]
     credit: str
     certificate: Certificate
+    verify: Callable[[bytes, bytes], bool]
 
     def require(self, permission: Permission) -> None:
         """Raise ``NOT_PERMITTED`` unless the certificate carries this permission."""
@@ -61,18 +76,22 @@ class Caller:
 
 def caller_of(invocation: Invocation) -> Caller:
     """Return who calls; ``NOT_PERMITTED`` if the certificate names nobody usable."""
-    return _certified(invocation.certificate, invocation.msp_id)
+    return _certified(_Creator(invocation.creator, invocation.certificate, invocation.msp_id))
 
 
 @lru_cache(_CALLERS_REMEMBERED)
-def _certified(certificate: Certificate, msp_id: str) -> Caller:
+def _certified(creator: _Creator) -> Caller:
     # Follows from the certificate alone, and the same wallets call over and over.
+    certificate = creator.certificate
     try:
         attributes = identity.attributes(certificate)
         name = identity.enrolment_id(certificate)
+        verify = crypto.verifier(certificate.public_key())
     except identity.IdentityError as error:
         raise ContractError(Code.NOT_PERMITTED, str(error)) from None
-    participant = f"{name}@{msp_id}"
+    except crypto.UNREADABLE:
+        raise ContractError(Code.NOT_PERMITTED, "the certificate's key cannot be read") from None
+    participant = f"{name}@{creator.msp_id}"
     # With an @ in the name, "a@B" of MSP "C" and "a" of MSP "B@C" would be one participant.
     fault = fault_of_id(participant) or ("must not hold U+10FFFF" if "\U0010ffff" in name else "")
     if fault or "@" in name:
@@ -85,6 +104,7 @@ def _certified(certificate: Certificate, msp_id: str) -> Caller:
         permissions=frozenset(attributes.get("market.permissions", "").split(",")),
         credit=attributes.get("market.credit", "")[:_MAX_CREDIT],
         certificate=certificate,
+        verify=verify,
     )
 
 

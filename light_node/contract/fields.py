@@ -15,7 +15,6 @@ from light_node import jsonio
 from light_node.contract.caller import Caller
 from light_node.contract.errors import Code, ContractError
 from light_node.contract.stub import Invocation
-from light_node.fabric import crypto
 from light_node.market.errors import InvalidSlot
 from light_node.market.quotes import Side, fault_of_id
 from light_node.market.slots import Slot, parse
@@ -124,12 +123,11 @@ def json_argument(invocation: Invocation, fields: Mapping[str, Field]) -> dict[s
     except jsonio.JsonError as error:
         # The text may quote a key, and halves of surrogates in it could not be sent back.
         raise bad_input(ascii(str(error)[:200])[1:-1]) from None
-    unknown = sorted(value.keys() - fields.keys())
-    if unknown:
-        raise bad_input(f"unknown field {unknown[0][:64]!a}; fields are {', '.join(fields)}")
-    missing = sorted(fields.keys() - value.keys())
-    if missing:
-        raise bad_input(f'"{missing[0]}" is missing')
+    if value.keys() != fields.keys():
+        unknown = sorted(value.keys() - fields.keys())
+        if unknown:
+            raise bad_input(f"unknown field {unknown[0][:64]!a}; fields are {', '.join(fields)}")
+        raise bad_input(f'"{min(fields.keys() - value.keys())}" is missing')
     return {name: field.read(name, value[name]) for name, field in fields.items()}
 
 
@@ -180,7 +178,7 @@ def check_signature(caller: Caller, given: Mapping[str, Any]) -> None:
     except (binascii.Error, ValueError):
         raise ContractError(Code.BAD_SIGNATURE, "the signature is not Base64") from None
     message = signed_bytes(given, given)
-    if not crypto.verify(caller.certificate.public_key(), signature, message):
+    if not caller.verify(signature, message):
         raise ContractError(
             Code.BAD_SIGNATURE,
             "the signature must be the caller's over the canonical JSON of the other fields",

@@ -133,7 +133,8 @@ def list_slots(invocation: Invocation) -> bytes:
 
 def find(state: LedgerState, slot_id: str) -> SlotRecord:
     """Return a slot's record; ``BAD_INPUT`` or ``UNKNOWN_SLOT`` if there is none."""
-    value = state.get(composite_key(SLOT, (fields.slot_of(slot_id).id,)))
+    fields.slot_of(slot_id)  # an id that can be read is the canonical one, so it is the key's too
+    value = state.get(composite_key(SLOT, (slot_id,)))
     if value is None:
         raise ContractError(Code.UNKNOWN_SLOT, f"{slot_id} was not opened")
     return _read(value)

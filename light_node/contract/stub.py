@@ -108,11 +108,15 @@ class Response:
 
 def composite_key(object_type: str, attributes: Sequence[str]) -> str:
     """Return ``U+0000 type U+0000 attribute U+0000 …``; ``KeyRefused`` for unusable parts."""
-    parts = (object_type, *attributes)
-    for part in parts:
-        if not part or _SEPARATOR in part or _LAST in part:
-            raise KeyRefused("a part of a composite key must not be empty or hold U+0000, U+10FFFF")
-    return _NAMESPACE + "".join(part + _SEPARATOR for part in parts)
+    key = _NAMESPACE + _SEPARATOR.join((object_type, *attributes)) + _SEPARATOR
+    # An empty part shows as two separators in a row; one that holds a separator, by their number.
+    if (
+        key.count(_SEPARATOR) != len(attributes) + 2
+        or _SEPARATOR + _SEPARATOR in key
+        or _LAST in key
+    ):
+        raise KeyRefused("a part of a composite key must not be empty or hold U+0000, U+10FFFF")
+    return key
 
 
 def split_composite_key(key: str) -> tuple[str, tuple[str, ...]]:

@@ -166,6 +166,11 @@ class FakePeer:
     def send_bytes(self, data: bytes) -> None:
         self._outbox.put(data)
 
+    @property
+    def unsent(self) -> int:
+        """How many messages the server's own reading has not made room for."""
+        return self._outbox.qsize()
+
     def stop_reading(self) -> None:
         """Leave what comes from now on in the sockets' buffers."""
         self._reading.clear()
