@@ -47,6 +47,7 @@ CLEARED = 1_000
 _AT_ONCE = 20
 _FIRST_SLOT = datetime.fromisoformat("2027-06-21T10:00Z")
 _ORDERING = os.environ.get("ORDERING", "raft")
+_BATCH = int(os.environ.get("BATCH", "10"))  # most transactions in a block
 
 
 class Bench:
@@ -138,9 +139,9 @@ def run() -> None:
         network = FabricNet(Path(directory, "n"), SystemClock())
         try:
             network.up(
-                UpOptions(bft=_ORDERING == "bft", kv=True, batch_messages=10), lambda text: None
+                UpOptions(bft=_ORDERING == "bft", kv=True, batch_messages=_BATCH), lambda text: None
             )
-            print(f"Fabric {release}, {_ORDERING}, batch 500 ms or 10\n")
+            print(f"Fabric {release}, {_ORDERING}, batch 500 ms or {_BATCH}\n")
             asyncio.run(_run(network))
         finally:
             network.down(purge=True)
