@@ -1,7 +1,9 @@
 """Side by side with Fabric's official Node client: the same loads in alternating runs.
 
 To reach: none failed, an average latency within 1.2 times the Node client's, below 2 ms of client
-CPU per transaction. Every turn is a process of its own, so that neither inherits anything.
+CPU per transaction; quotes, ours through the market contract, within 1.5 times the Node client's
+puts through the trivial chaincode. Every turn is a process of its own, so that neither inherits
+anything.
 
 On a network that runs already (``light-node fabric up --kv`` or a devnet):
 ``BENCH_NETWORK=D make bench BENCH=node``; without it on a devnet.
@@ -21,12 +23,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from light_node.bench import market
 from light_node.bench.client import LoadClient
 from light_node.bench.load import paced, percentile
 from light_node.devnet.testing import DevnetClients, DevnetProcess
 
 NODE_CLIENT = Path(__file__).parents[1] / "integration" / "node"
-LOADS = (("query", 600, 200), ("query", 1_000, 460), ("put", 200, 50), ("put", 300, 100))
+LOADS = (
+    ("query", 600, 200),
+    ("query", 1_000, 460),
+    ("put", 200, 50),
+    ("put", 300, 100),
+    ("quote", 300, 100),  # beside the Node client's puts
+)
 ROUNDS = 3
 HEAD = (
     f"{'load':<6}{'sent/s':>7}{'failed':>14}{'avg ms':>20}{'ratio':>7}{'p99 ms':>20}"
@@ -74,7 +83,10 @@ def _node(net: DevnetClients) -> list[dict[str, Any]]:
             "certificate": str(user / "cert.pem"),
             "key": str(user / "key.pem"),
             "channel": net.profile.channel,
-            "loads": [{"kind": k, "count": c, "rate": r} for k, c, r in LOADS],
+            "loads": [
+                {"kind": "put" if kind == "quote" else kind, "count": count, "rate": rate}
+                for kind, count, rate in LOADS
+            ],
         }
         return _turn(["node", "bench.mjs", json.dumps(options)], NODE_CLIENT)
 
@@ -98,13 +110,18 @@ def _line(kind: str, rate: int, ours: list[dict[str, Any]], node: list[dict[str,
 
 async def _ours(net: DevnetClients) -> None:
     gc.freeze()
-    user, client = net.user(), LoadClient(net.profile, "Org1MSP")
+    user, client = net.user("operator"), LoadClient(net.profile, "Org1MSP")
+    quotes = sum(count for kind, count, _ in LOADS if kind == "quote")
     try:
+        traders = await asyncio.to_thread(market.enrol_traders, net.profile, "Org1MSP")
+        quoting = await market.prepare(net.profile, client, user, traders, quotes)
         await client.submit(user, "kv", b"put", b"bench", b"value")
 
         def send(kind: str, i: int) -> Any:
             if kind == "query":
                 return client.evaluate(user, "kv", b"get", b"bench")
+            if kind == "quote":
+                return quoting.send(client, i)
             return client.submit(user, "kv", b"put", f"bench-{i}".encode(), b"value")
 
         await paced(100, 100, lambda i: send("query", i))
