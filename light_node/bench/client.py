@@ -108,18 +108,39 @@ class LoadClient:
                 told.set_result(status)
 
         board.expect(about, tell)
+        refused = None
         try:
-            await self._submit(submission, timeout=_CALL_SECONDS)
+            refused = await self._hand_over(submission)
             async with asyncio.timeout(_STREAM_SECONDS):
                 status = await told
         except TimeoutError:
             status = None
         finally:
             board.forget(about)
-        status = status or await self._commit_status(identity, about)
+        if status is None:
+            try:
+                status = await self._commit_status(identity, about)
+            except grpc.RpcError:
+                if refused is None:
+                    raise
+                raise refused from None
         if not status.valid:
             raise NotCommitted(status.name)
         return Committed(about, status.block_number)
+
+    async def _hand_over(self, submission: gateway_pb2.SubmitRequest) -> grpc.RpcError | None:
+        """Submit; return the error that does not mean that the transaction was not taken.
+
+        A SmartBFT gateway tells too few orderers apart from orderers that have the transaction
+        already (``docs/fabric-protocol.md`` 7, no. 15); ``Gateway`` asks what became of it too.
+        """
+        try:
+            await self._submit(submission, timeout=_CALL_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                raise
+            return error
+        return None
 
     async def _commit_status(self, identity: SigningIdentity, about: str) -> CommitStatus:
         asked = gateway_pb2.CommitStatusRequest(

@@ -12,7 +12,12 @@ from datetime import UTC, datetime, timedelta
 from light_node.devnet.config_update import CurrentConfig, follows
 from light_node.fabric.channel_config import ChannelConfig
 from light_node.fabric.msp import Identity, MspError
-from light_node.fabric.policy import PolicyError, SignedData, valid_identities
+from light_node.fabric.policy import (
+    ImplicitMetaPolicy,
+    PolicyError,
+    SignedData,
+    valid_identities,
+)
 from light_node.fabric.transaction import EnvelopeHeader, ParsedTransaction
 
 TIME_WINDOW = timedelta(minutes=15)
@@ -104,6 +109,15 @@ class AccessControl:
             return self.config.policy(policy).satisfied_by([identity])
         except PolicyError:
             return False
+
+    def denial(self, policy: str) -> str:
+        """Return what Fabric says of a signature that does not satisfy ``policy``."""
+        if not isinstance(self.config.policy(policy), ImplicitMetaPolicy):
+            return "signature set did not satisfy policy"
+        return (
+            "implicit policy evaluation failed - 0 sub-policies were satisfied, but this policy "
+            f"requires 1 of the '{policy.rpartition('/')[2]}' sub-policies to be satisfied"
+        )
 
     def is_signed_by(self, policy: str, creator: bytes, message: bytes, signature: bytes) -> bool:
         """Tell whether one signature satisfies ``policy``."""

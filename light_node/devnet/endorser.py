@@ -119,9 +119,7 @@ class Endorser:
     def _denied(self, policy: str) -> str:
         return (
             "Failed evaluating policy on signed data during check policy on channel "
-            f"[{self._access.channel}] with policy [{policy}]: [implicit policy evaluation "
-            "failed - 0 sub-policies were satisfied, but this policy requires 1 of the "
-            f"'{policy.rpartition('/')[2]}' sub-policies to be satisfied]"
+            f"[{self._access.channel}] with policy [{policy}]: [{self._access.denial(policy)}]"
         )
 
     def _filter(self, signed: peer_pb2.SignedProposal) -> None:

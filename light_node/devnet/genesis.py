@@ -2,6 +2,9 @@
 
 The tree is the one configtxgen writes for the profiles of section 6.3, with capability V3_0, one
 orderer organisation per consenter, and the quorum policy of BFT blocks.
+
+Policies asked for every transaction name the organisations (``docs/consortium.md``): to count the
+child groups of an implicit meta policy, Fabric checks the same signatures once for each child.
 """
 
 from collections.abc import Iterable, Sequence
@@ -28,6 +31,7 @@ PREFERRED_MAX_BYTES = 2 * 1024 * 1024
 _NODE_OUS = ("client", "peer", "admin", "orderer")
 _ADMINS = "Admins"
 _ROLE = common_pb2.MSPRole.MSPRoleType
+_APPLICATION_WRITERS = (_ROLE.ADMIN, _ROLE.CLIENT)
 _ANY, _MAJORITY = common_pb2.ImplicitMetaPolicy.ANY, common_pb2.ImplicitMetaPolicy.MAJORITY
 
 
@@ -90,6 +94,7 @@ def _channel(material: Material, parameters: OrderingParameters) -> common_pb2.C
 
 def _orderer(material: Material, parameters: OrderingParameters) -> common_pb2.ConfigGroup:
     policies = _policies()
+    policies["Writers"] = _any_of(_msp_ids(material.orderers), _ROLE.MEMBER)
     if parameters.bft:
         policies["BlockValidation"] = _quorum_policy(material.orderers)
     else:
@@ -127,19 +132,21 @@ def _orderer(material: Material, parameters: OrderingParameters) -> common_pb2.C
 
 
 def _application(material: Material) -> common_pb2.ConfigGroup:
-    policies = _policies()
+    policies, msp_ids = _policies(), _msp_ids(material.peers)
     policies["LifecycleEndorsement"] = _implicit("Endorsement", _MAJORITY)
-    policies["Endorsement"] = _implicit("Endorsement", _MAJORITY)
+    majority = policy.meta_threshold(_MAJORITY, len(msp_ids))
+    endorsement = policy.signed_by_role(msp_ids, _ROLE.PEER, majority)
+    policies["Endorsement"] = _signature(endorsement)
+    policies["Writers"] = _any_of(msp_ids, *_APPLICATION_WRITERS)
     group = _group(policies)
     _value(group, "Capabilities", _capabilities("V2_5"))
     for member in material.peers:
         organization = _organization(
             member,
             readers=(_ROLE.ADMIN, _ROLE.PEER, _ROLE.CLIENT),
-            writers=(_ROLE.ADMIN, _ROLE.CLIENT),
+            writers=_APPLICATION_WRITERS,
         )
-        endorsement = _any_of(member.node.msp_id, _ROLE.PEER)
-        _policy(organization, "Endorsement", endorsement)
+        _policy(organization, "Endorsement", _any_of([member.node.msp_id], _ROLE.PEER))
         anchor = peer_pb2.AnchorPeer(host=member.node.host, port=member.node.port)
         _value(organization, "AnchorPeers", peer_pb2.AnchorPeers(anchor_peers=[anchor]))
         group.groups[member.node.msp_id].CopyFrom(organization)
@@ -152,9 +159,9 @@ def _organization(
     msp_id = member.node.msp_id
     group = _group(
         {
-            "Readers": _any_of(msp_id, *readers),
-            "Writers": _any_of(msp_id, *writers),
-            _ADMINS: _any_of(msp_id, _ROLE.ADMIN),
+            "Readers": _any_of([msp_id], *readers),
+            "Writers": _any_of([msp_id], *writers),
+            _ADMINS: _any_of([msp_id], _ROLE.ADMIN),
         }
     )
     root = member.ca.certificate_pem
@@ -235,6 +242,10 @@ def _quorum_policy(orderers: Sequence[NodeMaterial]) -> common_pb2.Policy:
     return _signature(policy.bft_block_validation(consenters))
 
 
+def _msp_ids(members: Iterable[NodeMaterial]) -> list[str]:
+    return [member.node.msp_id for member in members]
+
+
 def _policies() -> dict[str, common_pb2.Policy]:
     return {
         "Readers": _implicit("Readers", _ANY),
@@ -252,8 +263,8 @@ def _signature(envelope: bytes) -> common_pb2.Policy:
     return common_pb2.Policy(type=common_pb2.Policy.SIGNATURE, value=envelope)
 
 
-def _any_of(msp_id: str, *roles: int) -> common_pb2.Policy:
-    """One signature of ``msp_id`` in any of ``roles`` (MSPRoleType)."""
+def _any_of(msp_ids: Sequence[str], *roles: int) -> common_pb2.Policy:
+    """One signature of one of these organisations in any of ``roles`` (MSPRoleType)."""
     principals = [
         common_pb2.MSPPrincipal(
             principal_classification=common_pb2.MSPPrincipal.ROLE,
@@ -261,6 +272,7 @@ def _any_of(msp_id: str, *roles: int) -> common_pb2.Policy:
                 msp_identifier=msp_id, role=_ROLE.Name(role)
             ).SerializeToString(),
         )
+        for msp_id in msp_ids
         for role in roles
     ]
     rules = [common_pb2.SignaturePolicy(signed_by=i) for i in range(len(principals))]

@@ -1,12 +1,17 @@
 """``light-node bench`` against a devnet: every kind of load, and the files it leaves."""
 
+import asyncio
 import csv
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import grpc
 import pytest
 
 from light_node import cli
+from light_node.bench import client
+from light_node.bench.client import Committed, LoadClient
 from light_node.devnet.testing import DevnetProcess
 
 
@@ -63,3 +68,35 @@ def test_a_network_whose_profile_names_no_registrar(
     without.save(path)
     assert cli.main([*command, *small, *given]) == 2
     assert "make it with light-node profile --ca" in capsys.readouterr().err
+
+
+async def submitted(devnet: DevnetProcess, key: bytes, submissions: list[Any]) -> Committed:
+    """Put through a client that submits these, the new transaction where there is a None."""
+    load = LoadClient(devnet.profile, "Org1MSP")
+    submit = load._submit
+
+    async def instead(request: Any, timeout: float) -> None:
+        for place, submission in enumerate(submissions):
+            submissions[place] = submission or request
+            await submit(submissions[place], timeout=timeout)
+
+    load._submit = instead
+    try:
+        return await load.submit(devnet.user("operator"), "kv", b"put", key, b"1")
+    finally:
+        await load.close()
+
+
+def test_an_error_that_was_a_commit(devnet: DevnetProcess) -> None:
+    """SmartBFT orderers refuse what they have already, and the gateway says they are too few."""
+    committed = asyncio.run(submitted(devnet, b"twice", [None, None]))
+    assert committed.block_number > 0
+
+
+def test_an_error_that_was_none(devnet: DevnetProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    earlier = [None]
+    asyncio.run(submitted(devnet, b"earlier", earlier))
+    monkeypatch.setattr(client, "_CALL_SECONDS", 2.0)
+    monkeypatch.setattr(client, "_STREAM_SECONDS", 0.1)
+    with pytest.raises(grpc.RpcError, match="insufficient number of orderers"):
+        asyncio.run(submitted(devnet, b"never", earlier))
