@@ -12,12 +12,7 @@ from datetime import UTC, datetime, timedelta
 from light_node.devnet.config_update import CurrentConfig, follows
 from light_node.fabric.channel_config import ChannelConfig
 from light_node.fabric.msp import Identity, MspError
-from light_node.fabric.policy import (
-    ImplicitMetaPolicy,
-    PolicyError,
-    SignedData,
-    valid_identities,
-)
+from light_node.fabric.policy import PolicyError, SignaturePolicy, SignedData, valid_identities
 from light_node.fabric.transaction import EnvelopeHeader, ParsedTransaction
 
 TIME_WINDOW = timedelta(minutes=15)
@@ -112,7 +107,11 @@ class AccessControl:
 
     def denial(self, policy: str) -> str:
         """Return what Fabric says of a signature that does not satisfy ``policy``."""
-        if not isinstance(self.config.policy(policy), ImplicitMetaPolicy):
+        try:
+            by_name = isinstance(self.config.policy(policy), SignaturePolicy)
+        except PolicyError:  # the channel has none of that name, which nobody satisfies either
+            by_name = False
+        if by_name:
             return "signature set did not satisfy policy"
         return (
             "implicit policy evaluation failed - 0 sub-policies were satisfied, but this policy "

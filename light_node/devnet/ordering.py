@@ -194,9 +194,7 @@ class OrderingService:
         if not self._may_write(header):
             return Answer(
                 common_pb2.FORBIDDEN,
-                "implicit policy evaluation failed - 0 sub-policies were satisfied, but this "
-                f"policy requires 1 of the 'Writers' sub-policies to be satisfied: "
-                f"{CHANNEL_WRITERS}: permission denied",
+                f"{self._access.denial(CHANNEL_WRITERS)}: {CHANNEL_WRITERS}: permission denied",
             )
         # SmartBFT's pool knows requests by id; Raft orders everything it is given.
         if self._bft and header.transaction_id and header.transaction_id in self._requests:

@@ -153,6 +153,7 @@ def test_peers_may_not_write(network: Network, peer: grpc.Channel) -> None:
     for failure in (evaluate, endorse):
         (text,) = failure.said
         assert text.startswith(f"{said}[{network.channel}] with policy [/Channel/Application/Wri")
+        assert text.endswith("Writers]: [signature set did not satisfy policy]")
     # A client that goes by a policy it trusts, and so asks this peer for nothing else.
     policy = endorsement.by_reference(
         ChannelConfig.from_block(network.clients.profile.trust_root.config_block)

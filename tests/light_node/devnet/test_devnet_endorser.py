@@ -91,6 +91,12 @@ def test_peers_may_not_propose(ground: Any) -> None:
     assert "with policy [/Channel/Application/Writers]" in str(error)
 
 
+def test_a_channel_that_has_lost_its_policy_lets_nobody_in(ground: Any) -> None:
+    del ground.access.config.policies.groups["Application"].policies["Writers"]
+    error = refused(ground, ground.propose("get", "a").signed)
+    assert "with policy [/Channel/Application/Writers]" in str(error)
+
+
 @pytest.mark.parametrize("high_s", [True, False])
 def test_signatures_that_fabric_refuses(ground: Any, high_s: bool) -> None:
     signed = ground.propose("get", "a").signed
