@@ -117,13 +117,7 @@ class LoadClient:
             status = None
         finally:
             board.forget(about)
-        if status is None:
-            try:
-                status = await self._commit_status(identity, about)
-            except grpc.RpcError:
-                if refused is None:
-                    raise
-                raise refused from None
+        status = status or await self._commit_status(identity, about, refused)
         if not status.valid:
             raise NotCommitted(status.name)
         return Committed(about, status.block_number)
@@ -131,8 +125,8 @@ class LoadClient:
     async def _hand_over(self, submission: gateway_pb2.SubmitRequest) -> grpc.RpcError | None:
         """Submit; return the error that does not mean that the transaction was not taken.
 
-        A SmartBFT gateway tells too few orderers apart from orderers that have the transaction
-        already (``docs/fabric-protocol.md`` 7, no. 15); ``Gateway`` asks what became of it too.
+        To a SmartBFT gateway orderers that have the transaction already count as orderers that did
+        not take it (``docs/fabric-protocol.md`` 7, no. 15); ``Gateway`` asks what became of it too.
         """
         try:
             await self._submit(submission, timeout=_CALL_SECONDS)
@@ -142,14 +136,20 @@ class LoadClient:
             return error
         return None
 
-    async def _commit_status(self, identity: SigningIdentity, about: str) -> CommitStatus:
+    async def _commit_status(
+        self, identity: SigningIdentity, about: str, refused: grpc.RpcError | None
+    ) -> CommitStatus:
+        """Ask how it ended; ``refused``, the submission's own error, if that cannot be told."""
         asked = gateway_pb2.CommitStatusRequest(
             transaction_id=about, channel_id=self._channel_id, identity=identity.serialized
         ).SerializeToString()
         signed = gateway_pb2.SignedCommitStatusRequest(
             request=asked, signature=identity.sign(asked)
         )
-        answer = await self._status(signed, timeout=_CALL_SECONDS)
+        try:
+            answer = await self._status(signed, timeout=_CALL_SECONDS)
+        except grpc.RpcError as error:
+            raise (refused or error) from None
         return CommitStatus(answer.result, answer.block_number)
 
     async def _followed(self, identity: SigningIdentity) -> CommitBoard:

@@ -135,8 +135,7 @@ def _application(material: Material) -> common_pb2.ConfigGroup:
     policies, msp_ids = _policies(), _msp_ids(material.peers)
     policies["LifecycleEndorsement"] = _implicit("Endorsement", _MAJORITY)
     majority = policy.meta_threshold(_MAJORITY, len(msp_ids))
-    endorsement = policy.signed_by_role(msp_ids, _ROLE.PEER, majority)
-    policies["Endorsement"] = _signature(endorsement)
+    policies["Endorsement"] = _signature(policy.signed_by_roles(msp_ids, (_ROLE.PEER,), majority))
     policies["Writers"] = _any_of(msp_ids, *_APPLICATION_WRITERS)
     group = _group(policies)
     _value(group, "Capabilities", _capabilities("V2_5"))
@@ -265,20 +264,7 @@ def _signature(envelope: bytes) -> common_pb2.Policy:
 
 def _any_of(msp_ids: Sequence[str], *roles: int) -> common_pb2.Policy:
     """One signature of one of these organisations in any of ``roles`` (MSPRoleType)."""
-    principals = [
-        common_pb2.MSPPrincipal(
-            principal_classification=common_pb2.MSPPrincipal.ROLE,
-            principal=common_pb2.MSPRole(
-                msp_identifier=msp_id, role=_ROLE.Name(role)
-            ).SerializeToString(),
-        )
-        for msp_id in msp_ids
-        for role in roles
-    ]
-    rules = [common_pb2.SignaturePolicy(signed_by=i) for i in range(len(principals))]
-    rule = common_pb2.SignaturePolicy(n_out_of=common_pb2.SignaturePolicy.NOutOf(n=1, rules=rules))
-    envelope = common_pb2.SignaturePolicyEnvelope(rule=rule, identities=principals)
-    return _signature(envelope.SerializeToString())
+    return _signature(policy.signed_by_roles(msp_ids, roles, 1))
 
 
 def _capabilities(name: str) -> common_pb2.Capabilities:

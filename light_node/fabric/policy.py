@@ -6,6 +6,7 @@ greedily, each at most once, and an IMPLICIT_META policy counts the child groups
 the whole set satisfies.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
@@ -313,14 +314,15 @@ def bft_quorum(consenters: int) -> int:
     return (consenters + faulty + 2) // 2
 
 
-def signed_by_role(msp_ids: Sequence[str], role: int, n: int) -> bytes:
-    """Return a serialized signature policy: ``n`` of these organisations, each by ``role``.
+def signed_by_roles(msp_ids: Sequence[str], roles: Sequence[int], n: int) -> bytes:
+    """Return a serialized signature policy: ``n`` signers, each of one of these organisations.
 
-    ``role`` is an ``MSPRoleType``. For building channels (devnet) and tests.
+    A signer has one of ``roles`` (``MSPRoleType``) in its organisation; each role of each
+    organisation counts once. For building channels (devnet) and tests.
     """
     envelope = common_pb2.SignaturePolicyEnvelope()
     envelope.rule.n_out_of.n = n
-    for index, msp_id in enumerate(msp_ids):
+    for index, (msp_id, role) in enumerate(itertools.product(msp_ids, roles)):
         envelope.rule.n_out_of.rules.add(signed_by=index)
         principal = common_pb2.MSPRole(msp_identifier=msp_id)
         principal.role = role  # type: ignore[assignment]

@@ -110,7 +110,7 @@ def _line(kind: str, rate: int, ours: list[dict[str, Any]], node: list[dict[str,
 
 async def _ours(net: DevnetClients) -> None:
     gc.freeze()
-    user, client = net.user("operator"), LoadClient(net.profile, "Org1MSP")
+    user, client = net.user(), LoadClient(net.profile, "Org1MSP")
     quotes = sum(count for kind, count, _ in LOADS if kind == "quote")
     try:
         traders = await asyncio.to_thread(market.enrol_traders, net.profile, "Org1MSP")

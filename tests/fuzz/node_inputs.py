@@ -426,7 +426,7 @@ def targets() -> Mapping[str, Target]:
     fabric = (fabric_errors.FabricError,)
     config = [(wire.parse_block(raw(k, "full", 11)).envelopes or ())[0] for k in KINDS]
     rules = [
-        policy.signed_by_role(["Org1MSP", "Org2MSP"], common_pb2.MSPRole.PEER, 2),
+        policy.signed_by_roles(["Org1MSP", "Org2MSP"], [common_pb2.MSPRole.PEER], 2),
         policy.bft_block_validation(_creators()),
     ]
     application = peer_pb2.ApplicationPolicy(

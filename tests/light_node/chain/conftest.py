@@ -85,7 +85,7 @@ def implicit(sub_policy: str, rule: str = "ANY") -> common_pb2.Policy:
 
 
 def role_policy(msp_id: str, role: int, n: int = 1) -> common_pb2.Policy:
-    return common_pb2.Policy(type=1, value=policy.signed_by_role([msp_id], role, n))
+    return common_pb2.Policy(type=1, value=policy.signed_by_roles([msp_id], [role], n))
 
 
 def put_value(group: common_pb2.ConfigGroup, name: str, message: Any) -> None:

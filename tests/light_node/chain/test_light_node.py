@@ -114,13 +114,13 @@ def test_a_spoiled_transaction_has_its_problem_named(real_blocks: Blocks) -> Non
 
 def test_too_few_endorsements_are_a_problem(real_blocks: Blocks) -> None:
     from light_node.fabric.pb import peer_pb2
-    from light_node.fabric.policy import signed_by_role
+    from light_node.fabric.policy import signed_by_roles
 
     raw = real_blocks("bft", "full")[8]
     config = ChannelConfig.from_block(real_blocks("bft", "full")[0])
     envelope = common_pb2.Block.FromString(raw).data.data[0]
     everybody = common_pb2.SignaturePolicyEnvelope.FromString(
-        signed_by_role(["Org1MSP", "Org2MSP", "Org3MSP"], common_pb2.MSPRole.PEER, 3)
+        signed_by_roles(["Org1MSP", "Org2MSP", "Org3MSP"], [common_pb2.MSPRole.PEER], 3)
     )
     strict = peer_pb2.ApplicationPolicy(signature_policy=everybody).SerializeToString()
     _, problems = full_blocks.check_transaction(config, envelope, {"kv": strict})

@@ -36,7 +36,7 @@ from light_node.fabric.pb import (
     rpc_pb2,
     rwset_pb2,
 )
-from light_node.fabric.policy import SignaturePolicy, signed_by_role
+from light_node.fabric.policy import SignaturePolicy, signed_by_roles
 from light_node.fabric.proposal import open_proposal
 
 MADE = datetime(2026, 1, 1, tzinfo=UTC)
@@ -122,7 +122,7 @@ class Consortium:
 
     def n_of(self, n: int) -> ChannelEndorsementPolicy:
         """The policy "n peers of different organisations"."""
-        raw = signed_by_role(ORGANIZATIONS, common_pb2.MSPRole.PEER, n)
+        raw = signed_by_roles(ORGANIZATIONS, [common_pb2.MSPRole.PEER], n)
         return ChannelEndorsementPolicy(SignaturePolicy.from_bytes(raw), self.msps)
 
     def _msp(self, msp_id: str) -> Msp:

@@ -306,7 +306,7 @@ def test_a_bad_signature_does_not_shadow_a_good_one_of_the_same_identity(consort
 
 
 def test_real_signatures_against_a_role_policy(consortium: Any) -> None:
-    raw = policy.signed_by_role(["Org1MSP", "Org2MSP"], common_pb2.MSPRole.PEER, 2)
+    raw = policy.signed_by_roles(["Org1MSP", "Org2MSP"], [common_pb2.MSPRole.PEER], 2)
     rule = SignaturePolicy.from_bytes(raw)
     one, two, three = (signed_by(peer) for peer in consortium.peers)
     client = signed_by(consortium.client)
